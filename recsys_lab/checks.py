@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 
 
 def assert_close(measured: float, expected: float, tolerance: float, what: str) -> None:
@@ -66,7 +67,7 @@ def assert_order(
     pairs = list(values.items() if isinstance(values, Mapping) else values)
     if len(pairs) < 2:
         raise ValueError(f"an order needs at least two values, got {len(pairs)}")
-    for (first, high), (second, low) in zip(pairs, pairs[1:], strict=False):
+    for (first, high), (second, low) in pairwise(pairs):
         if not (high > low and high - low >= margin):
             by = f" by {margin:g}" if margin else ""
             raise AssertionError(

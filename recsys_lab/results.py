@@ -95,13 +95,12 @@ def record(
     for suffix, number in glued.items():
         if number is not None:
             # What myst_nb.glue(name, value, display=False) publishes, without importing Sphinx.
+            data: dict[str, Any] = {f"{GLUE_PREFIX}text/plain": repr(number)}
+            if not suffix:
+                data[MIME] = asdict(result)  # here, since the site shows nothing of this output
             scrapbook = {"name": name + suffix, "mime_prefix": GLUE_PREFIX}
-            display(
-                {f"{GLUE_PREFIX}text/plain": repr(number)},
-                raw=True,
-                metadata={"scrapbook": scrapbook},
-            )
-    display({"text/plain": str(result), MIME: asdict(result)}, raw=True)
+            display(data, raw=True, metadata={"scrapbook": scrapbook})
+    display({"text/plain": str(result)}, raw=True, metadata={"recsys_lab": {"finding": name}})
     return None
 
 

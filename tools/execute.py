@@ -219,9 +219,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="python -m tools.execute",
         description="Run notebooks in place: those whose code, package, lock or assets changed.",
     )
-    parser.add_argument(
-        "paths", nargs="*", help="notebooks or folders (default: chapters solutions)"
-    )
+    parser.add_argument("paths", nargs="*", help="notebooks or folders (default: all)")
     parser.add_argument("--all", action="store_true", help="run the fresh ones too")
     parser.add_argument("--check", action="store_true", help="run nothing; list the stale ones")
     options = parser.parse_args(arguments)
