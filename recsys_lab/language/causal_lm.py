@@ -1,0 +1,78 @@
+"""SmolLM2, a small LLaMA: how likely is this continuation of that text?"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.utils.rnn import pad_sequence
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.utils import logging
+
+from recsys_lab import device
+from recsys_lab.data.assets import causal_lm_file
+from recsys_lab.language.cache import cache_folder
+
+
+def smollm2_folder() -> Path:
+    """SmolLM2 as safetensors, converted once from the 4-bit file of the wheel (about 20 s)."""
+    folder = cache_folder() / "smollm2-135m-instruct"
+    if not (folder / "config.json").exists():
+        source = causal_lm_file()
+        where = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
+        logging.disable_progress_bar()
+        model = AutoModelForCausalLM.from_pretrained(
+            **where, quantization_config=GgufConfig(dequantize=True)
+        )
+        unfinished = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
+        model.save_pretrained(unfinished)
+        AutoTokenizer.from_pretrained(**where).save_pretrained(unfinished)
+        try:
+            os.replace(unfinished, folder)  # complete or absent, never half a model
+        except OSError:  # somebody else was quicker
+            shutil.rmtree(unfinished)
+    return folder
+
+
+class CausalLM:
+    """A decoder-only language model; SmolLM2-135M-Instruct unless told otherwise.
+
+    ``name`` is a folder or a hub id of any causal model that ``transformers`` loads. Used in
+    chapters/1_recsys_basics/2_sixty_years; opened up in chapters/3_transformer_layer.
+    """
+
+    def __init__(self, name: str | Path | None = None, dtype: torch.dtype = torch.float32):
+        folder = str(name) if name is not None else str(smollm2_folder())
+        logging.disable_progress_bar()
+        self.tokenizer = AutoTokenizer.from_pretrained(folder)
+        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        self.model.to(device.pick()).eval()
+
+    @torch.inference_mode()
+    def log_likelihood(self, prompt: str, continuations: Sequence[str]) -> np.ndarray:
+        """Mean log-probability of a token of each continuation, given ``prompt``: (n,), nats.
+
+        The prompt is read once; its keys and values are shared by all continuations. The
+        mean, not the sum, so that a long title is not punished for its length.
+        """
+        if not continuations or not prompt:
+            raise ValueError("log_likelihood needs a prompt and at least one continuation.")
+        prefix = self.tokenizer(prompt, return_tensors="pt").input_ids.to(self.model.device)
+        read = self.model(prefix, use_cache=True, logits_to_keep=1)
+        ends = [
+            torch.tensor(self.tokenizer(text, add_special_tokens=False).input_ids)
+            for text in continuations
+        ]
+        tokens = pad_sequence(ends, batch_first=True).to(self.model.device)  # (n, T)
+        # Padding comes last, where a causal model cannot see it from the tokens that count.
+        read.past_key_values.batch_repeat_interleave(len(ends))
+        after = self.model(tokens[:, :-1], past_key_values=read.past_key_values).logits
+        first = read.logits.expand(len(ends), -1, -1)
+        log_probs = torch.cat([first, after], dim=1).float().log_softmax(-1)  # (n, T, vocabulary)
+        of_token = log_probs.gather(2, tokens[:, :, None])[:, :, 0]  # (n, T)
+        lengths = torch.tensor([len(end) for end in ends], device=tokens.device)
+        counts = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+        return ((of_token * counts).sum(1) / lengths).double().cpu().numpy()

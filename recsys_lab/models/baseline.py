@@ -1,0 +1,41 @@
+"""The baseline of rating prediction: a mean, a user's offset, an item's offset."""
+
+from typing import Self
+
+import numpy as np
+
+from recsys_lab.data import Interactions
+from recsys_lab.models.base import RatingPredictor
+
+
+class Baseline(RatingPredictor):
+    """r(u, i) = mean + b_u + b_i, with offsets shrunk towards zero.
+
+    Alternating ridge regressions: each offset is the mean residual of its ratings, divided
+    by (count + regularisation) instead of the count. Source: Koren (2010). Defaults are
+    Surprise's. Derived in chapters/1_recsys_basics/3_neighbours.
+    """
+
+    def __init__(self, user_reg: float = 15.0, item_reg: float = 10.0, n_epochs: int = 10):
+        self.user_reg = user_reg
+        self.item_reg = item_reg
+        self.n_epochs = n_epochs
+
+    def fit(self, train: Interactions) -> Self:
+        self.train = train
+        users, items = train.users, train.items
+        self.mean = float(train.ratings.mean())
+        residual = train.ratings - self.mean  # (n,), in stars
+        n_of_user = np.bincount(users, minlength=train.n_users)
+        n_of_item = np.bincount(items, minlength=train.n_items)
+        self.user_bias = np.zeros(train.n_users)
+        for _ in range(self.n_epochs):
+            left = residual - self.user_bias[users]
+            self.item_bias = np.bincount(items, left, train.n_items) / (n_of_item + self.item_reg)
+            left = residual - self.item_bias[items]
+            self.user_bias = np.bincount(users, left, train.n_users) / (n_of_user + self.user_reg)
+        self.range = train.ratings.min(), train.ratings.max()
+        return self
+
+    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        return np.clip(self.mean + self.user_bias[users] + self.item_bias[items], *self.range)
