@@ -12,6 +12,7 @@ from recsys_lab.models.rating_knn import RatingKNN, msd_similarity
 from recsys_lab.models.rules import GenreRule
 from recsys_lab.models.slope_one import SlopeOne
 from recsys_lab.models.svd import PureSVD
+from recsys_lab.models.tuning import tune
 
 __all__ = [
     "EASE",
@@ -37,6 +38,7 @@ __all__ = [
     "keep_neighbours",
     "msd_similarity",
     "standardize",
+    "tune",
 ]
 
 

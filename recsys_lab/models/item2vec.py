@@ -60,7 +60,7 @@ class Item2Vec(Recommender):
             place = history.indptr[users] + (
                 rng.random(len(users)) * np.diff(history.indptr)[users]
             )
-            partners = history.indices[place.astype(int)]
+            partners = history.indices[history.indptr[users] + within.astype(int)]
             keep = np.flatnonzero(partners != history.indices)
             rng.shuffle(keep)
             total = 0.0
