@@ -102,8 +102,9 @@ class Source:
         try:
             self._archive = zipfile.ZipFile(self.path)
         except (zipfile.BadZipFile, OSError) as error:
-            head = self.path.open("rb").read(2)
-            if head == b"PK" or self.path.suffix == ".zip":
+            with self.path.open("rb") as file:
+                is_archive = file.read(2) == b"PK" or self.path.suffix == ".zip"
+            if is_archive:
                 raise DataError(
                     f"the archive is damaged or cut short ({error})", AGAIN, path
                 ) from None
@@ -116,9 +117,8 @@ class Source:
     def find(self, name: str) -> str | None:
         """Path inside the source of the file called `name`, at the top or one folder down."""
         if self._archive is None:
-            top = sorted(p.name for p in self.path.iterdir())
-            inside = sorted(f"{p.parent.name}/{p.name}" for p in self.path.glob(f"*/{name}"))
-            members = top + inside
+            below = [f"{p.name}/{name}" for p in self.path.iterdir() if (p / name).exists()]
+            members = self.names() + below
         else:
             members = [m for m in self._archive.namelist() if m.count("/") <= 1]
         found = [m for m in members if m == name or m.endswith(f"/{name}")]
@@ -160,8 +160,8 @@ def read_text(path: Path, encodings: Iterable[str] = ("utf-8-sig",)) -> str:
     except FileNotFoundError:
         beside = path.parent
         near = get_close_matches(path.name, [p.name for p in beside.glob("*")], n=1)
-        hint = f"Did you mean {near[0]}?" if near else f"Check the name; {beside} has no such file"
-        raise DataError("no such file", hint.rstrip("?"), path) from None
+        remedy = f"Its folder has {near[0]}" if near else f"Check the name and the folder {beside}"
+        raise DataError("no such file", remedy, path) from None
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})", "Check its rights", path) from None
     return decode(raw, str(path), encodings)
@@ -169,7 +169,7 @@ def read_text(path: Path, encodings: Iterable[str] = ("utf-8-sig",)) -> str:
 
 def decode(raw: bytes, path: str, encodings: Iterable[str]) -> str:
     """Bytes to text: the first encoding that fits."""
-    if not raw.strip():
+    if not raw.strip(b"\xef\xbb\xbf \r\n\t"):  # a byte order mark alone says nothing
         raise DataError("the file is empty", AGAIN, path, 1)
     if raw[:4] == b"PK\x03\x04" or raw[:2] == b"\x1f\x8b":
         raise DataError("this is a compressed archive, not a text file", "Unpack it first", path, 1)
@@ -246,6 +246,9 @@ def require(path: str, present: Sequence[str], wanted: Iterable[str], remedy: st
 
 
 def _table(path: str, names: list[str], rows: list[list[str]], lines: Sequence[int]) -> Table:
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"two columns are named {twice!r}", "Rename one of them", path, 1)
     if not rows:
         raise DataError("the file has a header and no rows", AGAIN, path, 1)
     widths = list(map(len, rows))

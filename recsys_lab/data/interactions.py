@@ -18,6 +18,7 @@ class DataError(ValueError):
     Shown in chapters/1_recsys_basics/1_data.
 
     Attributes:
+        problem: what is wrong.
         path: the file or folder, as it was given; None where no file is involved.
         line: line in that file, counted from 1 (the header is line 1); None where no line applies.
         remedy: what to do about it.
@@ -26,11 +27,17 @@ class DataError(ValueError):
     def __init__(
         self, problem: str, remedy: str, path: object = None, line: int | None = None
     ) -> None:
-        where = "" if path is None else f"{path}: " if line is None else f"{path}, line {line}: "
-        super().__init__(f"{where}{problem}. {remedy}.")
-        self.path = None if path is None else str(path)
-        self.line = line
-        self.remedy = remedy
+        path = None if path is None else str(path)
+        if len(problem) > 400:  # a damaged file can be one long line
+            problem = problem[:397] + "..."
+        super().__init__(problem, remedy, path, line)
+        self.problem, self.remedy, self.path, self.line = problem, remedy, path, line
+
+    def __str__(self) -> str:
+        where = "" if self.path is None else self.path
+        if self.line is not None:
+            where += f", line {self.line}"
+        return f"{where}{': ' if where else ''}{self.problem}. {self.remedy}."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,8 +66,8 @@ class Interactions:
     this object's own: changing one changes no other `Interactions`.
 
     Raises:
-        DataError: arrays of unequal length, an index outside its range, a table of another length,
-            a rating that is not finite.
+        DataError: arrays of unequal length, an index that is no whole number or outside its range,
+            a table of another length, a rating that is not finite.
     """
 
     users: np.ndarray
@@ -230,7 +237,15 @@ class Interactions:
 
 
 def _frozen(values: object, dtype: type | None = None) -> np.ndarray:
-    array = np.array(values, dtype=dtype)
+    array = np.array(values)
+    if dtype is np.int64 and array.dtype.kind not in "iu":
+        # An empty list counts as float, and so may seconds: whole values pass.
+        if array.dtype.kind != "f" or not (np.isfinite(array) & (array == np.floor(array))).all():
+            raise DataError(
+                f"whole numbers were expected, not {array.ravel()[:3].tolist()}",
+                "Give indices counted from 0 (load_csv turns raw ids into indices), and seconds",
+            )
+    array = array if dtype is None else array.astype(dtype)
     array.setflags(write=False)
     return array
 

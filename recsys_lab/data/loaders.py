@@ -33,7 +33,7 @@ def load_movielens() -> Interactions:
     Raises:
         DataError: the wheel is missing or its files are damaged.
     """
-    return replace(_movielens())  # a copy of its own tables, the arrays shared
+    return replace(_movielens())  # tables of its own, so that a reader may add columns
 
 
 def load_recbole(
