@@ -11,11 +11,11 @@ from typing import NamedTuple
 import numpy as np
 from scipy import stats as scipy_stats
 
-CHUNK = 2_000_000  # resampled values held in memory at once
+CHUNK = 500_000  # resampled values held in memory at once: they fit in the cache
 
 
 class Estimate(NamedTuple):
-    """A mean, its interval and the number of observations behind it."""
+    """A mean, its interval, and the number of observations behind it."""
 
     mean: float
     low: float
@@ -23,8 +23,8 @@ class Estimate(NamedTuple):
     n: int
 
 
-class TestResult(NamedTuple):
-    """A test statistic, its two-sided p-value and the number of observations that decided it."""
+class SignedRank(NamedTuple):
+    """Wilcoxon's statistic, its two-sided p-value, and the number of pairs that differ."""
 
     statistic: float
     p: float
@@ -38,12 +38,21 @@ def bootstrap_mean(
     level: float = 0.95,
     clusters: np.ndarray | None = None,
 ) -> Estimate:
-    """Mean of `x` (n,) with a percentile bootstrap interval (Efron 1979).
-
-    With `clusters` (n,) whole clusters are drawn: use it when observations of one user (or one
-    item) are alike, as ratings are; without it the interval would be too short.
+    """Mean of a value per user with its percentile bootstrap interval (Efron 1979).
 
     Derived in chapters/1_recsys_basics/5_measuring.
+
+    Args:
+        x: (n,) values.
+        n_boot: resamples drawn.
+        seed: of the resamples.
+        level: share of the resampled means inside the interval.
+        clusters: (n,) labels. Whole clusters are drawn instead of single values: needed when
+            values of one user (or item) are alike, as its ratings are; without it the interval
+            comes out too short.
+
+    Raises:
+        ValueError: empty, nan or infinite values, clusters of another length.
     """
     x = _check(x)
     means = bootstrap_means(x[:, None], n_boot, seed, clusters)[:, 0]
@@ -60,20 +69,25 @@ def paired_bootstrap(
 ) -> Estimate:
     """Mean of `a - b` with its interval; position i of both belongs to the same user.
 
-    Derived in chapters/1_recsys_basics/5_measuring.
+    Derived in chapters/1_recsys_basics/5_measuring. Arguments and errors as in `bootstrap_mean`.
     """
-    a, b = _check(a), _check(b)
-    if len(a) != len(b):
-        raise ValueError(f"{len(a)} values against {len(b)}: pair them by user first")
-    return bootstrap_mean(a - b, n_boot, seed, level, clusters)
+    return bootstrap_mean(_differences(a, b), n_boot, seed, level, clusters)
 
 
 def bootstrap_means(
     x: np.ndarray, n_boot: int = 10_000, seed: int = 0, clusters: np.ndarray | None = None
 ) -> np.ndarray:
-    """Means of n_boot resamples of the rows of `x` (n, m): (n_boot, m).
+    """Column means of n_boot resamples of the rows of `x`.
 
     All columns share each resample, so differences between columns are paired.
+    Derived in chapters/1_recsys_basics/5_measuring.
+
+    Args:
+        x: (n, m) values, a column per model.
+        n_boot, seed, clusters: as in `bootstrap_mean`.
+
+    Returns:
+        (n_boot, m) means.
     """
     x = np.asarray(x, dtype=float)
     sizes = np.ones(len(x))
@@ -86,50 +100,53 @@ def bootstrap_means(
         x = np.column_stack([np.bincount(label, weights=column) for column in x.T])
     n = len(x)
     rng = np.random.default_rng(seed)
-    means = np.empty((n_boot, x.shape[1]))
+    totals = np.column_stack([x, sizes])
+    sums = np.empty((n_boot, totals.shape[1]))
     step = max(1, CHUNK // n)
     for start in range(0, n_boot, step):
         draws = min(step, n_boot - start)
         picked = rng.integers(n, size=(draws, n)) + np.arange(draws)[:, None] * n
-        # how often each row was drawn: (draws, n)
-        weight = np.bincount(picked.ravel(), minlength=draws * n).reshape(draws, n).astype(float)
-        means[start : start + draws] = (weight @ x) / (weight @ sizes)[:, None]
-    return means
+        times = np.bincount(picked.ravel(), minlength=draws * n).reshape(draws, n)
+        sums[start : start + draws] = times.astype(float) @ totals  # (draws, n) @ (n, m + 1)
+    return sums[:, :-1] / sums[:, -1:]
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The central share `level` of `draws`."""
+    """The central share `level` of `draws`: its two ends."""
     if not 0 < level < 1:
         raise ValueError(f"level is {level}: expected a share such as 0.95")
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 
-def wilcoxon(a: np.ndarray, b: np.ndarray) -> TestResult:
-    """Signed-rank test of paired values (Wilcoxon 1945); equal pairs are dropped and not in n.
+def wilcoxon(a: np.ndarray, b: np.ndarray) -> SignedRank:
+    """Signed-rank test of paired values (Wilcoxon 1945), by SciPy; equal pairs are left out.
 
     Derived in chapters/1_recsys_basics/5_measuring.
     """
-    a, b = _check(a), _check(b)
-    if len(a) != len(b):
-        raise ValueError(f"{len(a)} values against {len(b)}: pair them by user first")
-    different = (a - b)[a != b]
+    different = _differences(a, b)
+    different = different[different != 0]
     if len(different) == 0:
-        return TestResult(0.0, 1.0, 0)
+        return SignedRank(0.0, 1.0, 0)
     result = scipy_stats.wilcoxon(different)
-    return TestResult(float(result.statistic), float(result.pvalue), len(different))
+    return SignedRank(float(result.statistic), float(result.pvalue), len(different))
 
 
 def holm(p_values: np.ndarray | Mapping[str, float]) -> np.ndarray | dict[str, float]:
-    """Holm's (1979) adjusted p-values of a family of tests, in the order given.
+    """Holm's (1979) adjusted p-values of a family of tests.
 
-    Rejecting where the adjusted value is below 0.05 keeps the chance of any false finding in
-    the family below 0.05. A mapping of names comes back as a dict.
+    Calling a finding what has an adjusted value below 0.05 keeps the chance of even one false
+    finding in the family below 0.05. Derived in chapters/1_recsys_basics/5_measuring.
 
-    Derived in chapters/1_recsys_basics/5_measuring.
+    Args:
+        p_values: (n_tests,), or a mapping of names to p-values.
+
+    Returns:
+        The adjusted values in the same order; a dict for a mapping.
     """
     if isinstance(p_values, Mapping):
-        return dict(zip(p_values, holm(np.array(list(p_values.values()))).tolist(), strict=True))
+        adjusted = holm(np.array(list(p_values.values())))
+        return dict(zip(p_values, adjusted.tolist()))
     p = np.asarray(p_values, dtype=float)
     if p.ndim != 1 or not ((p >= 0) & (p <= 1)).all():
         raise ValueError("p-values must be a flat array of numbers between 0 and 1")
@@ -137,6 +154,13 @@ def holm(p_values: np.ndarray | Mapping[str, float]) -> np.ndarray | dict[str, f
     adjusted = np.empty(len(p))
     adjusted[order] = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     return np.minimum(adjusted, 1.0)
+
+
+def _differences(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    a, b = _check(a), _check(b)
+    if len(a) != len(b):
+        raise ValueError(f"{len(a)} values against {len(b)}: pair them by user first")
+    return a - b
 
 
 def _check(x: np.ndarray) -> np.ndarray:
