@@ -57,9 +57,7 @@ class Item2Vec(Recommender):
         self.losses = []  # mean loss of a pair, by epoch
         for _ in range(self.n_epochs):
             # One context film a film and epoch, uniformly from the same history.
-            place = history.indptr[users] + (
-                rng.random(len(users)) * np.diff(history.indptr)[users]
-            )
+            within = rng.random(len(users)) * np.diff(history.indptr)[users]
             partners = history.indices[history.indptr[users] + within.astype(int)]
             keep = np.flatnonzero(partners != history.indices)
             rng.shuffle(keep)
