@@ -26,6 +26,7 @@ from nbformat import NotebookNode
 from traitlets import default
 
 from tools import notebooks as nbs
+from tools import rules, times
 from tools.notebooks import ROOT, NotebookError
 
 CELL_TIMEOUT_S = 600
@@ -56,7 +57,7 @@ def execute(
     tidy(nb)
     key = nbs.run_key(nb, root)
     cells = dict(nbs.code_cells(nb))
-    seconds: list[float] = []
+    seconds: dict[int, float] = {}  # place of the cell -> how long it ran
     started = 0.0
     current = 0
     watch: list[nbs.MemoryWatch] = []
@@ -70,7 +71,7 @@ def execute(
             progress(f"cell {len(seconds) + 1} of {len(cells)}")
 
     def after(cell: NotebookNode, cell_index: int, execute_reply: object) -> None:
-        seconds.append(time.monotonic() - started)
+        seconds[cell_index + 1] = time.monotonic() - started
 
     client = NotebookClient(
         nb,
@@ -92,15 +93,18 @@ def execute(
 
     tidy(nb)
     _refuse_second_finding(name, nb)
+    slowest = max(seconds, key=seconds.__getitem__, default=0)
     nb.metadata.setdefault("recsys_lab", NotebookNode())["run"] = NotebookNode(
         key=key,
-        seconds=round(sum(seconds), 1),
+        seconds=round(sum(seconds.values()), 1),
         peak_mb=round(peak_mb),
-        cell_seconds_max=round(max(seconds, default=0.0), 1),
+        slowest_cell=slowest,
+        cell_seconds_max=round(seconds.get(slowest, 0.0), 1),
         outputs_sha256=nbs.outputs_digest(nb),
+        cell_digests=" ".join(nbs.cell_digest(cell) for cell in cells.values()),
     )
     nbformat.validate(nb)
-    write(nb, path)
+    write_atomically(nbformat.writes(nb) + "\n", path)
     return nb
 
 
@@ -130,12 +134,12 @@ def tidy(nb: NotebookNode) -> None:
                     output.traceback = [_without_folders(line) for line in output.traceback]
 
 
-def write(nb: NotebookNode, path: Path) -> None:
-    """Replace the file in one step: a reader or an interruption never meets half a notebook."""
+def write_atomically(text: str, path: Path) -> None:
+    """Replace the file in one step: a reader or an interruption never meets half of it."""
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8", newline="\n") as file:
-            nbformat.write(nb, file)
+            file.write(text)
         os.chmod(temporary, path.stat().st_mode & 0o777 if path.exists() else 0o644)
         os.replace(temporary, path)
     except BaseException:
@@ -241,6 +245,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         progress("starting")
         try:
             run = nbs.own_metadata(execute(path, progress=progress))["run"]
+            problems = rules.check(rules.load(path))
         except NotebookError as error:
             progress.done("FAILED, left as it was")
             print(error, flush=True)
@@ -250,6 +255,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 130
         else:
             progress.done(f"{run.seconds:.1f} s, {run.peak_mb} MB")
+            for problem in problems:  # not a failure: the tests are the gate
+                print(f"  to mend: {problem}", flush=True)
+    if len(chosen) > len(failed):
+        times.write()
     print(
         f"{len(chosen) - len(failed)} run, {len(paths) - len(chosen)} fresh, {len(failed)} failed",
         flush=True,

@@ -165,6 +165,11 @@ def outputs_digest(nb: NotebookNode) -> str:
     return hashlib.sha256(json.dumps(outputs, sort_keys=True).encode()).hexdigest()
 
 
+def cell_digest(cell: NotebookNode) -> str:
+    """Short digest of one cell's outputs: says which cell was edited, where the whole differs."""
+    return hashlib.sha256(json.dumps(cell.outputs, sort_keys=True).encode()).hexdigest()[:8]
+
+
 # ---- kernels -------------------------------------------------------------------------------
 
 
@@ -219,7 +224,8 @@ class MemoryWatch:
             if status.exists():  # Linux keeps the peak itself: no spike falls between samples
                 line = re.search(r"VmHWM:\s+(\d+) kB", status.read_text())
                 total = max(total, int(line[1]) / 2**10 if line else 0.0)
-        except (psutil.Error, OSError):  # it has just ended
+        except (psutil.Error, OSError):  # it has ended
+            self._stopped.set()
             return
         self._peak = max(self._peak, total)
 
