@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,17 @@ from recsys_lab.data.interactions import DataError
 
 MAX_BYTES = 2_000_000_000  # a member of an archive that claims more is refused
 LAST_SECOND = 4_102_444_800  # 2100-01-01: a later timestamp is in milliseconds
+# What zipfile lets out when an archive is damaged, locked or packed in a way it does not know.
+ZIP_ERRORS = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    KeyError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
 AGAIN = "Download or copy the file again"
 
 
@@ -101,7 +113,7 @@ class Source:
             return
         try:
             self._archive = zipfile.ZipFile(self.path)
-        except (zipfile.BadZipFile, OSError) as error:
+        except ZIP_ERRORS as error:
             with self.path.open("rb") as file:
                 is_archive = file.read(2) == b"PK" or self.path.suffix == ".zip"
             if is_archive:
@@ -135,19 +147,16 @@ class Source:
         if self._archive is None:
             return shown, read_text(self.path / name, encodings)
         try:
-            if self._archive.getinfo(name).file_size > MAX_BYTES:
-                raise DataError("the file is larger than 2 GB", "Unpack it by hand", shown)
-            raw = self._archive.read(name)
-        except KeyError:
-            raise DataError("no such file in the archive", AGAIN, shown) from None
-        except RuntimeError:
+            size = self._archive.getinfo(name).file_size
+            raw = b"" if size > MAX_BYTES else self._archive.read(name)
+        except ZIP_ERRORS as error:
             raise DataError(
-                "the archive is locked with a password", "Unpack it, then give the folder", shown
+                f"the archive is damaged, cut short or locked ({error})",
+                f"{AGAIN}, or unpack it with its password",
+                shown,
             ) from None
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, OSError) as error:
-            raise DataError(
-                f"the archive is damaged or cut short ({error})", AGAIN, shown
-            ) from None
+        if size > MAX_BYTES:
+            raise DataError("the file is larger than 2 GB", "Unpack it by hand", shown)
         return shown, decode(raw, shown, encodings)
 
 
