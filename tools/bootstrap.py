@@ -162,7 +162,8 @@ def pip_progress(output):
     """One line on how far pip has come."""
     n_found = len(re.findall(r"^(?:Collecting|Processing) ", output, re.M))
     if "Installing collected packages" in output:
-        return "  unpacking {} packages ...".format(n_found)
+        n_done = len(list((ROOT / ".venv").glob("lib/*/site-packages/*.dist-info")))
+        return "  {} packages unpacked ...".format(n_done)
     retries = [line for line in output.splitlines()[-3:] if "Retrying" in line]
     if retries:
         return "  the package index does not answer, pip tries again ..."
@@ -211,7 +212,8 @@ def explain(output, step, log):
 def no_disk(what):
     return SetupError(
         "{}: about {} GB are needed in {} (12 GB where pip takes a CUDA build of torch). Make "
-        "room, then run 'make setup' again.".format(what, NEEDED_GB, ROOT)
+        "room, or point TMPDIR and PIP_CACHE_DIR at a larger disk, then run 'make setup' "
+        "again.".format(what, NEEDED_GB, ROOT)
     )
 
 
