@@ -1,6 +1,8 @@
 """A folder for what is slow to compute and safe to lose: embeddings, converted weights."""
 
+import contextlib
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Callable
@@ -18,6 +20,16 @@ def cache_folder() -> Path:
     folder = Path(base) if base else default
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextlib.contextmanager
+def quiet():
+    """Hold back the progress bars of ``transformers``: a notebook's stderr stays empty.
+
+    If loading fails, the exception still says why.
+    """
+    with contextlib.redirect_stderr(io.StringIO()):
+        yield
 
 
 def cached_array(key: tuple[str, ...], compute: Callable[[], np.ndarray]) -> np.ndarray:

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
-from transformers.utils import logging
 
 from recsys_lab import device
 from recsys_lab.data.assets import causal_lm_file
-from recsys_lab.language.cache import cache_folder
+from recsys_lab.language.cache import cache_folder, quiet
 
 
 def smollm2_folder() -> Path:
@@ -23,13 +22,13 @@ def smollm2_folder() -> Path:
     if not (folder / "config.json").exists():
         source = causal_lm_file()
         where = {"pretrained_model_name_or_path": source.parent, "gguf_file": source.name}
-        logging.disable_progress_bar()
-        model = AutoModelForCausalLM.from_pretrained(
-            **where, quantization_config=GgufConfig(dequantize=True)
-        )
         unfinished = Path(tempfile.mkdtemp(dir=folder.parent, suffix=".part"))
-        model.save_pretrained(unfinished)
-        AutoTokenizer.from_pretrained(**where).save_pretrained(unfinished)
+        with quiet():
+            model = AutoModelForCausalLM.from_pretrained(
+                **where, quantization_config=GgufConfig(dequantize=True)
+            )
+            model.save_pretrained(unfinished)
+            AutoTokenizer.from_pretrained(**where).save_pretrained(unfinished)
         try:
             os.replace(unfinished, folder)  # complete or absent, never half a model
         except OSError:  # somebody else was quicker
@@ -46,9 +45,9 @@ class CausalLM:
 
     def __init__(self, name: str | Path | None = None, dtype: torch.dtype = torch.float32):
         folder = str(name) if name is not None else str(smollm2_folder())
-        logging.disable_progress_bar()
-        self.tokenizer = AutoTokenizer.from_pretrained(folder)
-        self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        with quiet():
+            self.tokenizer = AutoTokenizer.from_pretrained(folder)
+            self.model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
         self.model.to(device.pick()).eval()
 
     @torch.inference_mode()

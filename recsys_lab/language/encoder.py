@@ -11,7 +11,7 @@ from transformers import AutoModel, AutoTokenizer
 
 from recsys_lab import device
 from recsys_lab.data.assets import encoder_folder
-from recsys_lab.language.cache import cached_array
+from recsys_lab.language.cache import cached_array, quiet
 
 
 class Encoder:
@@ -33,7 +33,8 @@ class Encoder:
 
     @cached_property
     def model(self):
-        return AutoModel.from_pretrained(self.name).to(device.pick()).eval()
+        with quiet():
+            return AutoModel.from_pretrained(self.name).to(device.pick()).eval()
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Embeddings (n_texts, d_model), float32, each row of length 1."""
