@@ -72,6 +72,7 @@ def execute(
 
     def after(cell: NotebookNode, cell_index: int, execute_reply: object) -> None:
         seconds[cell_index + 1] = time.monotonic() - started
+        watch[0].peak_mb()  # a look at the peak while the kernel is there
 
     client = NotebookClient(
         nb,
@@ -79,13 +80,17 @@ def execute(
         kernel_name="python3",
         kernel_manager_class=_KernelManager,
         store_widget_state=False,
+        shutdown_kernel="immediate",
         record_timing=False,
         extra_arguments=["--IPKernelApp.log_level=ERROR"],  # no notes about its sockets
         on_cell_execute=before,
         on_cell_executed=after,
     )
     try:
-        client.execute(cwd=str(path.parent), env=nbs.kernel_environment(root))
+        # Not client.execute(), whose own handling of Ctrl-C ends in a traceback.
+        with client.setup_kernel(cwd=str(path.parent), env=nbs.kernel_environment(root)):
+            for count, (number, cell) in enumerate(cells.items(), start=1):
+                client.execute_cell(cell, number - 1, execution_count=count)
     except (CellExecutionError, CellTimeoutError, DeadKernelError) as error:
         raise NotebookError(_explain(name, nb, current, error)) from error
     finally:

@@ -12,6 +12,11 @@ import yaml
 FENCE = re.compile(r"^\s*(?P<fence>`{3,}|~{3,}|:{3,})\s*(?:\{(?P<kind>[^}]+)\})?(?P<rest>.*)$")
 VERBATIM = {"code", "code-block", "code-cell", "sourcecode", "literalinclude", "math", "mermaid"}
 VERBATIM |= {"raw", "eval-rst", "bibliography", "include", "toctree", "tableofcontents"}
+_INLINE = re.compile(
+    r"(?:\{(?P<role>[\w:.+-]+)\})?(?<!`)(?P<ticks>`+)(?!`)"
+    r"(?P<content>(?:(?!\n\n).)+?)(?<!`)(?P=ticks)(?!`)",
+    re.S,
+)
 _PROSE_OPTIONS = {"alt", "caption"}
 _NO_PROSE_ARGUMENT = {"figure", "image", "solution", "solution-start", "exercise-start"}
 
@@ -69,6 +74,21 @@ def blank(match: re.Match[str]) -> str:
 
 def without_code(text: str) -> str:
     """The text without code blocks, mathematics, inline code and roles."""
+    text = _INLINE.sub(blank, _outside_fences(text))
+    text = re.sub(r"\$\$.*?\$\$", blank, text, flags=re.S)
+    text = re.sub(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", blank, text, flags=re.S)
+    return re.sub(r"(?<!\\)\$(?:(?!\n\n)[^$])+?(?<!\\)\$", blank, text, flags=re.S)
+
+
+def roles(text: str) -> Iterator[tuple[str, str]]:
+    """(role, content) of every role in the text; one that stands in code or a comment is none."""
+    for match in _INLINE.finditer(_outside_fences(text)):
+        if match["role"]:
+            yield match["role"], match["content"]
+
+
+def _outside_fences(text: str) -> str:
+    """The text without code blocks, what steers directives, and comments."""
     kept = []
     for _, line, what, kind in lines(text):
         if what == "text":
@@ -80,14 +100,7 @@ def without_code(text: str) -> str:
             kept.append(line.strip()[1:].partition(":")[2])
         else:
             kept.append("")
-    text = "\n".join(kept)
-    text = re.sub(r"<!--.*?-->", blank, text, flags=re.S)
-    text = re.sub(
-        r"(?:\{[\w:.+-]+\})?(?<!`)(`+)(?!`)(?:(?!\n\n).)+?(?<!`)\1(?!`)", blank, text, flags=re.S
-    )
-    text = re.sub(r"\$\$.*?\$\$", blank, text, flags=re.S)
-    text = re.sub(r"\\begin\{(\w+\*?)\}.*?\\end\{\1\}", blank, text, flags=re.S)
-    return re.sub(r"(?<!\\)\$(?:(?!\n\n)[^$])+?(?<!\\)\$", blank, text, flags=re.S)
+    return re.sub(r"<!--.*?-->", blank, "\n".join(kept), flags=re.S)
 
 
 def prose(text: str) -> str:
@@ -101,10 +114,10 @@ def prose(text: str) -> str:
 
 
 def front_matter(text: str) -> tuple[dict[str, Any], str]:
+    """(Metadata, body) of a Markdown file; the body has as many lines as the file."""
     match = re.match(r"^---\n(.*?)\n---\n", text, re.S)
     if not match:
         return {}, text
     front = yaml.safe_load(match[1])
-    return front if isinstance(front, dict) else {}, "\n" * match[0].count("\n") + text[
-        match.end() :
-    ]
+    body = "\n" * match[0].count("\n") + text[match.end() :]
+    return (front if isinstance(front, dict) else {}), body

@@ -376,11 +376,12 @@ _PLAIN_STRIP = re.compile(
 _PLAIN_NUMBER = re.compile(r"(?<![\w.])\d+\.\d{2,}(?![\w.])")
 # Any decimal: 12.5 %, .475, 1,234.5, at a sentence's end too; no version such as 1.2.3.
 _NUMBER = re.compile(r"(?<![\w.])(?:\d[\d,]*)?\.\d+(?!\d|\.\d)")
+_SECTION = r"\d+(?:\.\d)+\b"
 _EXEMPT = re.compile(
-    r"(?:\b(?:sections?|chapters?|parts?|figures?|tables?|exercises?|equations?|lab)|§)\s*\d+\.\d\b"
-    r"(?:\s*(?:,|and|or|to|–|-)\s*\d+\.\d\b)*"
-    r"|^#+\s*\d+(?:\.\d)+\.?\s"
-    r"|\b(?:CC[ -]BY|Python)\s+\d+\.\d\b",
+    rf"(?:\b(?:sections?|chapters?|parts?|figures?|tables?|exercises?|equations?|lab)\s|§)\s*{_SECTION}"
+    rf"(?:\s*(?:,|and|or|to|–|-)\s*{_SECTION})*"
+    rf"|^#+\s*{_SECTION}\.?\s"
+    r"|\b(?:CC[ -]BY|Python|Apache(?:[ -]License)?)[ -]\d+\.\d\b",
     re.I | re.M,
 )
 
@@ -408,9 +409,10 @@ def cited_has_source(page: Page) -> list[str]:
     for place, text in page.texts:
         parts = [text] if page.path.suffix == ".ipynb" else re.split(r"^(?=#+ )", text, flags=re.M)
         for part in parts:
-            if "{cited}`" in part and not re.search(r"\{cite(:\w+)?\}`", part):
-                number = re.findall(r"\{cited\}`([^`]*)`", part)[:1]
-                problems.append(f"{place}: {{cited}} {number} without a {{cite}} beside it")
+            roles = list(markdown.roles(part))
+            cited = [content for role, content in roles if role == "cited"]
+            if cited and not any(role.split(":")[0] == "cite" for role, _ in roles):
+                problems.append(f"{place}: {{cited}} {cited[0]} without a {{cite}} beside it")
     return problems
 
 
@@ -418,8 +420,9 @@ def glue_defined(page: Page) -> list[str]:
     """Every glued name is defined where the text looks for it, and its format fits the value."""
     problems = []
     for place, text in page.texts:
-        for kind, content in re.findall(r"\{glue(?::(\w+))?\}`([^`]+)`", text):
-            problems += _glue_problems(page, place, kind, content)
+        for role, content in markdown.roles(text):
+            if role.split(":")[0] == "glue":
+                problems += _glue_problems(page, place, role.partition(":")[2], content)
         for kind, argument, _, line in markdown.directives(text):
             if kind.split(":")[0] == "glue":
                 problems += _glue_problems(page, _at_line(place, line), "", argument)
