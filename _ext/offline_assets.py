@@ -7,7 +7,7 @@ such setting, and are done here:
   again, so that only a page with formulas or diagrams loads them;
 * sphinxcontrib-mermaid starts Mermaid through a JavaScript module, which browsers refuse for pages
   opened from disk: diagrams are drawn by the plain script instead, again when the theme changes;
-* sphinx-thebe writes the address of its script into every page, used or not: it is taken out.
+* sphinx-thebe writes the address of its script into every page, used or not: it is silenced.
 """
 
 from __future__ import annotations
@@ -55,16 +55,13 @@ def add_mermaid(
             app.add_js_file(name, loading_method="defer")
 
 
-def drop_thebe(
-    app: Sphinx, pagename: str, templatename: str, context: dict, doctree: nodes.document | None
-) -> None:
-    """No page offers live code, so none needs Thebe's address."""
-    context["script_files"] = [
-        script
-        for script in context.get("script_files", [])
-        if "THEBE_JS_URL" not in str(getattr(script, "attributes", {}).get("body", ""))
-        and "sphinx-thebe" not in str(getattr(script, "filename", script))
-    ]
+def drop_thebe(app: Sphinx, config: Config) -> None:
+    """No page offers live code, so none needs Thebe. Jupyter Book loads it in any case: it stays
+    without effect once none of its handlers is called."""
+    for listeners in app.events.listeners.values():
+        listeners[:] = [one for one in listeners if one.handler.__module__ != "sphinx_thebe"]
+    styles = app.registry.css_files
+    styles[:] = [entry for entry in styles if "sphinx-thebe" not in entry[0]]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -72,6 +69,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.config.mermaid_output_format = "svg"  # anything but "raw": keeps its module script away
     app.add_node(mermaid, override=True, html=(visit_mermaid, None))
     app.connect("config-inited", drop_page_wide_scripts)
+    app.connect("config-inited", drop_thebe)
     app.connect("html-page-context", add_mermaid)
-    app.connect("html-page-context", drop_thebe, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

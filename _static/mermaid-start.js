@@ -4,12 +4,19 @@
   const blocks = Array.from(document.querySelectorAll("pre.mermaid"));
   const sources = blocks.map((block) => block.textContent);
 
+  // Dark text on light boxes, or the other way round; both pass the contrast rules.
+  const colours = {
+    light: { primaryColor: "#e6f1f8", primaryTextColor: "#1a1a1a", primaryBorderColor: "#0072b2", lineColor: "#4a4a4a" },
+    dark: { primaryColor: "#1d3447", primaryTextColor: "#f2f2f2", primaryBorderColor: "#6cc3f0", lineColor: "#c8c8c8" },
+  };
+
   async function draw() {
     const dark = document.documentElement.dataset.theme === "dark";
     window.mermaid.initialize({
       startOnLoad: false,
       securityLevel: "strict",
-      theme: dark ? "dark" : "neutral",
+      theme: "base",
+      themeVariables: { darkMode: dark, ...colours[dark ? "dark" : "light"] },
       fontFamily: "inherit",
     });
     blocks.forEach((block, i) => {
