@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from tools import notebooks as nbs
 from tools import times
-from tools.execute import execute, is_stale, tidy
+from tools.execute import execute, is_stale, main, tidy
 from tools.notebooks import NotebookError
 
 
@@ -32,15 +32,15 @@ def write(tmp_path, monkeypatch):
     return write
 
 
-def command(*arguments, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "tools.execute", *map(str, arguments)],
-        cwd=nbs.ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-        **options,
-    )
+@pytest.fixture
+def command(capfd):
+    """Call the command; its exit status, output and errors."""
+
+    def command(*arguments):
+        status = main([str(argument) for argument in arguments])
+        return (status, *capfd.readouterr())
+
+    return command
 
 
 def test_a_run_is_stored_whole(write, tmp_path):
@@ -92,33 +92,29 @@ def test_failed_run_leaves_the_stored_one_and_names_the_cell(write, tmp_path, so
     assert [p.name for p in path.parent.iterdir()] == ["page.ipynb"]
 
 
-def test_command_goes_on_after_a_failure_and_says_so(write):
+def test_command_goes_on_after_a_failure_and_says_so(write, command):
     bad, good = write("1 / 0", name="a_bad"), write("2", name="b_good")
-    run = command(bad.parent)
-    assert run.returncode == 1
-    assert "a_bad.ipynb: cell 2 (In [1]): ZeroDivisionError" in run.stdout
-    assert "1 run, 0 fresh, 1 failed" in run.stdout
-    assert run.stderr == ""
-    check = command("--check", bad.parent)
-    assert check.returncode == 1
-    assert "a_bad.ipynb: stale; run `make execute`" in check.stdout
-    assert "b_good.ipynb" not in check.stdout
-    assert command("--check", good).returncode == 0
-    assert "0 run, 1 fresh, 0 failed" in command(good).stdout
+    status, output, errors = command(bad.parent)
+    assert status == 1
+    assert "a_bad.ipynb: cell 2 (In [1]): ZeroDivisionError" in output
+    assert "1 run, 0 fresh, 1 failed" in output
+    assert errors == ""
+    status, output, _ = command("--check", bad.parent)
+    assert status == 1
+    assert "a_bad.ipynb: stale; run `make execute`" in output
+    assert "b_good.ipynb" not in output
+    assert command("--check", good)[0] == 0
+    assert "0 run, 1 fresh, 0 failed" in command(good)[1]
+    assert "1 run, 0 fresh, 0 failed" in command("--all", good)[1]
 
 
-def test_command_refuses_what_is_no_notebook(write, tmp_path):
+def test_command_refuses_what_is_no_notebook(write, tmp_path, command):
     path = write("1")
     path.write_text("{}")
-    for wrong, message in (
-        (path, "not a readable notebook"),
-        (tmp_path / "no", "no such notebook"),
-    ):
-        run = command(wrong)
-        assert run.returncode == 2
-        assert message in run.stderr
-        assert "Traceback" not in run.stderr
-    assert "usage: python -m tools.execute" in command("--help").stdout
+    status, _, errors = command(path)
+    assert (status, "not a readable notebook" in errors) == (2, True)
+    status, _, errors = command(tmp_path / "no")
+    assert (status, "no such notebook" in errors) == (2, True)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGINT to a child process")
