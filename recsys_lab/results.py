@@ -152,7 +152,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     folders = options.folders or [f for f in ("chapters", "solutions") if Path(f).is_dir()]
     if not folders:
-        print("no folder chapters/ or solutions/ here; run this in the project's root or name one")
+        print(
+            "no folder chapters or solutions here: run this in the root, or name one",
+            file=sys.stderr,
+        )
         return 1
     try:
         findings = collect(folders)

@@ -92,6 +92,13 @@ def test_failed_run_leaves_the_stored_one_and_names_the_cell(write, tmp_path, so
     assert [p.name for p in path.parent.iterdir()] == ["page.ipynb"]
 
 
+def test_edit_during_the_run_is_kept(write, tmp_path):
+    path = write("1")
+    with pytest.raises(NotebookError, match=r"chapters/page.ipynb: was edited while it ran"):
+        execute(path, tmp_path, progress=lambda text: write("2"))
+    assert nbs.read(path).cells[1].source == "2"
+
+
 def test_command_goes_on_after_a_failure_and_says_so(write, command):
     bad, good = write("1 / 0", name="a_bad"), write("2", name="b_good")
     status, output, errors = command(bad.parent)

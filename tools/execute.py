@@ -50,9 +50,10 @@ def execute(
 
     Raises:
         NotebookError: a cell failed, ran over ``CELL_TIMEOUT_S``, recorded a finding twice, or
-            killed the kernel; the message names it. The file is then left as it was.
+            killed the kernel, or the file was edited meanwhile; the message says where. The file
+            is then left as it was.
     """
-    nb = nbs.read(path)
+    nb, source = nbs.read(path), path.read_bytes()
     name = nbs.relative(path, root)
     tidy(nb)
     key = nbs.run_key(nb, root)
@@ -110,6 +111,8 @@ def execute(
         cell_digests=" ".join(nbs.cell_digest(cell) for cell in cells.values()),
     )
     nbformat.validate(nb)
+    if path.read_bytes() != source:
+        raise NotebookError(f"{name}: was edited while it ran; run it again")
     write_atomically(nbformat.writes(nb) + "\n", path)
     return nb
 
