@@ -22,7 +22,7 @@ from recsys_lab.evaluation import (
 
 # The cases are small: ranx in plain Python is done before its compiler would have started.
 os.environ["NUMBA_DISABLE_JIT"] = "1"
-import ranx  # noqa: E402
+import ranx
 
 # n_users, n_items, k, share relevant, share excluded: short and long lists, few and many relevant,
 # more users than one block holds.
@@ -246,6 +246,16 @@ def test_random_ties_favour_no_item():
     first = np.bincount(top[:, 0], minlength=n_items)
     assert np.abs(first - n_users / n_items).max() < 5 * np.sqrt(n_users / n_items)
     assert rank_items(np.zeros((3, n_items)), k=3, ties="index").tolist() == [[0, 1, 2]] * 3
+
+
+@pytest.mark.parametrize("ties", ["random", "index"])
+def test_short_lists_of_crowded_rows_start_the_whole_ranking(ties):
+    rng = np.random.default_rng(0)
+    scores = np.floor(3 * rng.random((540, 1500)) ** 4)  # nearly all zero, some 1, few 2
+    exclude = sparse.csr_matrix(rng.random(scores.shape) < 0.2)
+    whole = rank_items(scores, exclude, ties=ties)
+    for k in (1, 10, 300):
+        assert (rank_items(scores, exclude, k, ties=ties) == whole[:, :k]).all()
 
 
 def test_ties_depend_on_the_seed_and_on_the_user_alone():

@@ -299,7 +299,7 @@ def _auc(scores: np.ndarray, relevant: sparse.csr_matrix) -> np.ndarray:
     below = low - (row + 1) * n_items + n_candidates[row]
     wins = np.bincount(row, weights=below + (high - low - 1) / 2, minlength=n_users)
     ranked = np.bincount(row, minlength=n_users)  # relevant items that are candidates
-    wins -= ranked * (ranked - 1) / 2  # pairs of two relevant items do not count
+    wins = wins - ranked * (ranked - 1) / 2  # pairs of two relevant items do not count
     pairs = n_relevant * (n_candidates - ranked)
     return np.divide(wins, pairs, out=np.full(n_users, np.nan), where=pairs > 0)
 
