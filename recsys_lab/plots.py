@@ -41,7 +41,8 @@ def interval_plot(
     """
     ax = ax or plt.subplots(figsize=(7, 0.6 + 0.32 * len(table)))[1]
     ordered = table.sort_values("mean")
-    errors = [ordered["mean"] - ordered["low"], ordered["high"] - ordered["mean"]]
+    # A row without spread, such as chance, may lie a rounding error outside its interval.
+    errors = [(ordered["mean"] - ordered[end]).abs() for end in ("low", "high")]
     ax.errorbar(ordered["mean"], range(len(ordered)), xerr=errors, fmt="o", capsize=3)
     ax.set_yticks(range(len(ordered)), ordered.index)
     ax.set_xlabel(label)
