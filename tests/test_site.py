@@ -291,6 +291,13 @@ def test_a_warning_stops_the_build(sample, tmp_path):
         book.build(broken)
 
 
+def test_a_warning_names_the_cell():
+    line = "/book/chapters/1/x.ipynb:280002: WARNING: No key 'a' found"
+    assert book._readable(line, Path("/book")).startswith("chapters/1/x.ipynb: cell 28, line 2: ")
+    line = "/book/appendix/x.md:12: WARNING: unknown document"
+    assert book._readable(line, Path("/book")) == "appendix/x.md:12: WARNING: unknown document"
+
+
 # ---- the commands --------------------------------------------------------------------------
 
 

@@ -146,13 +146,23 @@ def build(root: Path = ROOT, log: Path | None = None) -> Path:
     if done.returncode:
         lines = output.splitlines()
         told = [line for line in lines if re.search(r"\b(?:WARNING|ERROR|CRITICAL)\b", line)]
-        told = [line.replace(f"{root}/", "") for line in dict.fromkeys(told)] or lines[-15:]
+        told = [_readable(line, root) for line in dict.fromkeys(told)] or lines[-15:]
         raise BookError("\n".join(_short(told)) + f"\nEverything that was said: {log}")
     site = target / "html"
     remote = list(offline_problems(site))
     if remote:
         raise BookError("\n".join(_short(remote)))
     return site
+
+
+def _readable(line: str, root: Path) -> str:
+    """A warning with a short path; MyST-NB counts 10,000 lines to a cell, we name the cell."""
+
+    def place(match: re.Match[str]) -> str:
+        cell, rest = divmod(int(match[2]), 10_000)
+        return f"{match[1]}: cell {cell}, line {rest}" if cell else match[0]
+
+    return re.sub(r"(\.ipynb):(\d+)", place, line.replace(f"{root}/", ""))
 
 
 def _short(lines: Sequence[str]) -> list[str]:
