@@ -87,7 +87,7 @@ def test_chapters_to_come_say_so_and_name_all_their_sections():
 
 
 def glossary() -> list[list[str]]:
-    """Entries as [English, Chinese, definition]."""
+    """Entries as [English, Chinese, perhaps a second English form, definition]."""
     text = (ROOT / "glossary.md").read_text(encoding="utf-8")
     body = re.search(r"^```\{glossary\}\n(.*?)^```", text, re.M | re.S)[1]
     return [entry.splitlines() for entry in body.strip().split("\n\n")]
@@ -97,22 +97,23 @@ def test_glossary_entries_have_two_terms_and_one_line():
     entries = glossary()
     assert len(entries) >= 120
     for entry in entries:
-        assert len(entry) == 3, entry
-        english, chinese, definition = entry
+        assert len(entry) in (3, 4), entry
+        english, chinese, definition = entry[0], entry[1], entry[-1]
+        assert not any(term.startswith(" ") for term in entry[:-1]), entry
         assert english == english.strip() and not english.startswith(" "), entry
         assert re.search(r"[\u4e00-\u9fff]|logit|softmax", chinese), f"no Chinese form: {entry}"
         assert definition.startswith("  ") and definition.endswith("."), entry
 
 
 def test_glossary_terms_are_unique_and_sorted():
-    terms = [term.casefold() for entry in glossary() for term in entry[:2]]
+    terms = [term.casefold() for entry in glossary() for term in entry[:-1]]
     assert [t for t in terms if terms.count(t) > 1] == []
     english = [entry[0].casefold().replace("–", "-") for entry in glossary()]
     assert english == sorted(english)
 
 
 def test_terms_used_in_the_prose_are_in_the_glossary():
-    known = {term for entry in glossary() for term in entry[:2]}
+    known = {term for entry in glossary() for term in entry[:-1]}
     used = {
         re.sub(r"^.*<(.+)>$", r"\1", term)
         for _, text in prose()
