@@ -330,6 +330,8 @@ def format_table(
 ) -> FormattedTable:
     """The table of `compare` with each mean beside its interval, the same on every run.
 
+    Used from chapters/1_recsys_basics/5_measuring on.
+
     Args:
         table: from `compare`; rows may be left out or reordered.
         digits: decimals.

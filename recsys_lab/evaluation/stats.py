@@ -112,7 +112,10 @@ def bootstrap_means(
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """The central share `level` of `draws`: its two ends."""
+    """The two ends of the central share `level` of `draws`.
+
+    Derived in chapters/1_recsys_basics/5_measuring.
+    """
     if not 0 < level < 1:
         raise ValueError(f"level is {level}: expected a share such as 0.95")
     low, high = np.quantile(draws, [(1 - level) / 2, (1 + level) / 2])
