@@ -7,7 +7,7 @@ import sys
 import numpy as np
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "setup"]
+__all__ = ["__version__", "record", "setup"]
 
 # The models come from the wheels on disk; nothing is ever fetched at run time.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -29,3 +29,12 @@ def setup(seed: int = 0) -> np.random.Generator:
         torch.manual_seed(seed)
     plots.style()
     return np.random.default_rng(seed)
+
+
+def __getattr__(name: str):
+    # Imported when asked for, so that `python -m recsys_lab.results` loads its module once.
+    if name == "record":
+        from recsys_lab.results import record
+
+        return record
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

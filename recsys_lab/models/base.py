@@ -36,7 +36,7 @@ class Recommender(ABC):
         """The ``k`` best items of each user, best first: (n_selected, k) item indices."""
         users = self.user_index(users)
         seen = self.train.matrix()[users] if exclude_seen else None
-        return rank_items(self.score(users), exclude=seen, k=k)
+        return rank_items(self.score(users), exclude=seen, k=k, users=users)
 
     def user_index(self, users: np.ndarray | None) -> np.ndarray:
         """``users`` as an index array, or all users; refuses a model that is not fitted."""
