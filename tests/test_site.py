@@ -219,6 +219,11 @@ The README prints {cited}`0.931` for it {cite}`hug2020surprise`, a {term}`term`.
 
 $$\\hat r_{ui} = \\mu + b_u + b_i$$
 
+```{admonition} Predict first
+:class: tip
+Which?
+```
+
 ```{mermaid}
 :alt: One box leads to another.
 flowchart LR
@@ -273,6 +278,11 @@ def test_formulas_and_diagrams_load_local_scripts_where_they_are_used(sample):
 def test_a_quoted_number_is_marked(sample):
     intro = (sample / "intro.html").read_text(encoding="utf-8")
     assert re.search(r'<span class="cited" title="Quoted[^"]+">0\.931</span>', intro)
+
+
+def test_a_recurring_box_looks_the_same_whatever_its_class(sample):
+    intro = (sample / "intro.html").read_text(encoding="utf-8")
+    assert '<div class="course-box course-predict admonition">' in intro
 
 
 def test_no_button_leads_nowhere(sample):
