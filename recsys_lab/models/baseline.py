@@ -26,16 +26,18 @@ class Baseline(RatingPredictor):
         users, items = train.users, train.items
         self.mean = float(train.ratings.mean())
         residual = train.ratings - self.mean  # (n,), in stars
-        n_of_user = np.bincount(users, minlength=train.n_users)
-        n_of_item = np.bincount(items, minlength=train.n_items)
+        # Without regularisation, a user or an item without ratings divides zero by this.
+        user_weight = np.maximum(train.counts("users") + self.user_reg, 1e-12)
+        item_weight = np.maximum(train.counts("items") + self.item_reg, 1e-12)
         self.user_bias = np.zeros(train.n_users)
         for _ in range(self.n_epochs):
             left = residual - self.user_bias[users]
-            self.item_bias = np.bincount(items, left, train.n_items) / (n_of_item + self.item_reg)
+            self.item_bias = np.bincount(items, left, train.n_items) / item_weight
             left = residual - self.item_bias[items]
-            self.user_bias = np.bincount(users, left, train.n_users) / (n_of_user + self.user_reg)
+            self.user_bias = np.bincount(users, left, train.n_users) / user_weight
         self.range = train.ratings.min(), train.ratings.max()
         return self
 
     def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        self.user_index(users)
         return np.clip(self.mean + self.user_bias[users] + self.item_bias[items], *self.range)

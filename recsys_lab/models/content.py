@@ -68,7 +68,8 @@ class ContentProfile(Recommender):
         return self
 
     def score(self, users: np.ndarray | None = None) -> np.ndarray:
-        profiles = self.profiles[self.user_index(users)]
+        users = self.user_index(users)
+        profiles = self.profiles[users]
         lengths = np.linalg.norm(profiles, axis=1, keepdims=True)
         return (self.unit @ (profiles / np.maximum(lengths, 1e-12)).T).T  # (n_selected, n_items)
 

@@ -36,4 +36,5 @@ class EASE(Recommender):
         return self
 
     def score(self, users: np.ndarray | None = None) -> np.ndarray:
-        return self.seen[self.user_index(users)] @ self.weights  # (n_selected, n_items)
+        users = self.user_index(users)
+        return self.seen[users] @ self.weights  # (n_selected, n_items)

@@ -85,7 +85,8 @@ class Item2Vec(Recommender):
         return self
 
     def score(self, users: np.ndarray | None = None) -> np.ndarray:
-        history = self.train.matrix()[self.user_index(users)]
+        users = self.user_index(users)
+        history = self.train.matrix()[users]
         n_seen = np.diff(history.indptr)[:, None]
         affinity = (history @ self.centre) @ self.context.T / np.maximum(n_seen, 1)
         return affinity + self.log_drawn  # (n_selected, n_items)

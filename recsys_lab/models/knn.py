@@ -48,7 +48,8 @@ class UserKNN(Recommender):
         return self
 
     def score(self, users: np.ndarray | None = None) -> np.ndarray:
-        return self.similarity[self.user_index(users)] @ self.seen  # (n_selected, n_items)
+        users = self.user_index(users)
+        return self.similarity[users] @ self.seen  # (n_selected, n_items)
 
 
 class ItemKNN(Recommender):
@@ -68,4 +69,5 @@ class ItemKNN(Recommender):
         return self
 
     def score(self, users: np.ndarray | None = None) -> np.ndarray:
-        return self.train.matrix()[self.user_index(users)] @ self.similarity.T
+        users = self.user_index(users)
+        return self.train.matrix()[users] @ self.similarity.T  # (n_selected, n_items)

@@ -32,5 +32,6 @@ class NaiveBayes(Recommender):
         return self
 
     def score(self, users: np.ndarray | None = None) -> np.ndarray:
-        history = self.train.matrix()[self.user_index(users)]
+        users = self.user_index(users)
+        history = self.train.matrix()[users]
         return self.log_prior + history @ self.log_given.T  # (n_selected, n_items)

@@ -39,4 +39,5 @@ class Popularity(Recommender):
         return self
 
     def score(self, users: np.ndarray | None = None) -> np.ndarray:
-        return np.tile(self.counts, (len(self.user_index(users)), 1))
+        users = self.user_index(users)
+        return np.tile(self.counts, (len(users), 1))

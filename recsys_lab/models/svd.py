@@ -31,6 +31,7 @@ class PureSVD(Recommender):
         return self
 
     def score(self, users: np.ndarray | None = None) -> np.ndarray:
+        users = self.user_index(users)
         # R V V^T: a user is folded in through their row, so no user vector is stored.
-        history = self.matrix[self.user_index(users)]
+        history = self.matrix[users]
         return (history @ self.item_factors) @ self.item_factors.T  # (n_selected, n_items)
