@@ -1,0 +1,137 @@
+"""Grade a lab within this process: nbgrader's points, without a kernel.
+
+The cells that are given to the student run once. Each grading then forks, runs the answers and the
+checks in the child, and reports. ``test_labs.py`` proves that nbgrader itself comes to the same.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import json
+import os
+import signal
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+LIMIT_S = 120
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A plausible wrong answer: one answer of the solution, with pieces of it replaced.
+
+    Args:
+        name: what the learner got wrong.
+        task: the task that loses points, such as "task_2"; no other may.
+        answer: grade_id of the answer cell.
+        swap: as a difference: lines after "- " occur exactly once in the source of the answer, and
+            the lines after "+ " below them stand there instead.
+        says: a regular expression that the message of a lost check matches: the misconception.
+    """
+
+    name: str
+    task: str
+    answer: str
+    swap: str
+    says: str
+
+    def pieces(self) -> list[tuple[str, str]]:
+        """(old, new) of each swap."""
+        found: list[tuple[list[str], list[str]]] = []
+        for line in self.swap.strip().splitlines():
+            sign, text = line.strip()[:1], line.strip()[2:]
+            if sign == "-" and (not found or found[-1][1]):
+                found.append(([], []))
+            found[-1][sign == "+"].append(text)
+        return [("\n".join(old), "\n".join(new)) for old, new in found]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Points by check, and what each lost check said."""
+
+    points: dict[str, float]
+    lost: dict[str, str]
+
+    def lost_tasks(self) -> set[str]:
+        return {"_".join(check.split("_")[:2]) for check in self.lost}
+
+
+class InProcess:
+    """One lab, its given cells run, ready to grade answers."""
+
+    def __init__(self, path: Path) -> None:
+        nb = nbformat.read(path, as_version=4)
+        cells = [cell for cell in nb.cells if "nbgrader" in cell.metadata]
+        self.sources = {cell.metadata["nbgrader"]["grade_id"]: cell.source for cell in cells}
+        own = {cell.metadata["nbgrader"]["grade_id"]: cell.metadata["nbgrader"] for cell in cells}
+        self.checks = {name: float(m["points"]) for name, m in own.items() if m["grade"]}
+        self.answers = [name for name, m in own.items() if m["solution"]]
+        self.given = [n for n in own if n not in self.checks and n not in self.answers]
+        for check in self.checks:  # a value at the end of a cell would be partial credit
+            last = ast.parse(self.sources[check]).body[-1]
+            assert not isinstance(last, ast.Expr), f"{check} ends in a value"
+        self.namespace: dict[str, object] = {"__name__": "__main__"}
+        for name in self.given:
+            with contextlib.redirect_stdout(io.StringIO()):
+                exec(compile(self.sources[name], name, "exec"), self.namespace)
+
+    def grade(self, answers: Mapping[str, str] | None = None) -> Outcome:
+        """Points with these answers (grade_id -> source) in place of the solution's."""
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                os.close(read)
+                signal.alarm(LIMIT_S)
+                outcome = self._run({**self.sources, **(answers or {})})
+                with os.fdopen(write, "w") as pipe:
+                    json.dump(outcome, pipe)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                os._exit(status)
+        os.close(write)
+        with os.fdopen(read) as pipe:
+            text = pipe.read()
+        status = os.waitpid(child, 0)[1]
+        assert status == 0, f"the grading of a lab ended with status {status}: see above"
+        return Outcome(*json.loads(text))
+
+    def mutate(self, mutant: Mutant) -> str:
+        """The source of the mutant's answer."""
+        source = self.sources[mutant.answer]
+        for old, new in mutant.pieces():
+            count = source.count(old)
+            assert count == 1, (
+                f"{mutant.name}: {old!r} occurs {count} times in {mutant.answer}: the solution has "
+                "changed, bring the mutant up to date"
+            )
+            source = source.replace(old, new)
+        return source
+
+    def _run(self, sources: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]]:
+        points, lost = {}, {}
+        for name, source in sources.items():
+            if name in self.given:
+                continue
+            errors, message = io.StringIO(), ""
+            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(errors):
+                try:
+                    exec(compile(source, name, "exec"), self.namespace)
+                except Exception as error:
+                    message = f"{type(error).__name__}: {error}"
+            if name in self.checks:
+                message = message or errors.getvalue()  # nbgrader: nothing may be on stderr
+                points[name] = 0.0 if message else self.checks[name]
+                if message:
+                    lost[name] = message
+        return points, lost
