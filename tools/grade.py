@@ -308,8 +308,10 @@ def _messages(
         check = cell.metadata.get("nbgrader", {}).get("grade_id")
         if check not in checks or points.get(check, 0.0) >= checks[check]:
             continue
-        errors = [f"{o.ename}: {o.evalue}" for o in cell.outputs if o.output_type == "error"]
-        text = errors[0] if errors else "it wrote to the error stream"
+        errors = [o for o in cell.outputs if o.output_type == "error"]
+        text = f"{errors[0].ename}: {errors[0].evalue}" if errors else "it wrote to stderr"
+        if errors and errors[0].ename in ("KeyboardInterrupt", "CellTimeoutError"):
+            text = "stopped: the cell ran too long, in an endless loop?"
         said[check] = text.removeprefix("CheckFailed: ").strip().split("\n")[0]
     return said
 
