@@ -1,8 +1,8 @@
 """What the check cells of a lab share: one sentence for the learner instead of a traceback.
 
 A check cell is a block ``with checking("Task 2, check 1"):``. Inside it, ``assert`` states one
-mechanism, ``expect_array`` and ``expect_close`` compare arrays and name the likely mistake. A task
-left blank, in whatever cell it is needed, says so once.
+mechanism, ``expect_array`` and ``expect_close`` compare arrays and name the likely mistake. A cell
+``with showing():`` shows the learner's work on real data. A task left blank says so in one line.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class checking:
 
     def __init__(self, what: str) -> None:
         self.what = what
-        self.task = what.split(",")[0]
+        self.unwritten = f"{what.split(',')[0]} is not written yet"
 
     def __enter__(self) -> None:
         self._redirect = contextlib.redirect_stderr(sys.stdout)
@@ -49,7 +49,7 @@ class checking:
         self._redirect.__exit__(None, None, None)
         if error is None:
             return self.passed()
-        message = _sentence(self.what, self.task, error, traceback)
+        message = _sentence(self.what, self.unwritten, error, traceback)
         return False if message is None else self.failed(message)
 
     def passed(self) -> bool:
@@ -63,8 +63,11 @@ class checking:
 class showing(checking):
     """Runs a block that shows a learner's work on real data and carries no points.
 
-    While the task is not written yet it prints so, and the notebook goes on.
+    While a function that it needs is not written yet it prints so, and the notebook goes on.
     """
+
+    def __init__(self) -> None:
+        self.what, self.unwritten = "this cell", "Nothing to show yet"
 
     def passed(self) -> bool:
         return False
@@ -141,7 +144,7 @@ def expect_close(
 
 
 def _sentence(
-    what: str, task: str, error: BaseException, traceback: TracebackType | None
+    what: str, unwritten: str, error: BaseException, traceback: TracebackType | None
 ) -> str | None:
     """What to tell the learner; None if the error says it best itself."""
     frames = []
@@ -150,14 +153,11 @@ def _sentence(
         traceback = traceback.tb_next
     in_this_cell = len(frames) == 1
     if isinstance(error, NotImplementedError):
-        function = "" if in_this_cell else f"{frames[-1][0]} "
-        return (
-            f"{task} is not written yet: write {function or 'it '}in its cell, run that cell, "
-            "then this one again."
-        )
+        function = "it" if in_this_cell else frames[-1][0]
+        return f"{unwritten}: write {function} in its cell, run that cell, then this one again."
     if isinstance(error, NameError) and in_this_cell:
         return (
-            f"{task}: {error.name} does not exist yet. Run the set-up cell at the top and the cell "
+            f"{unwritten}: there is no {error.name}. Run the set-up cell at the top and the cell "
             f"that makes {error.name}, then this one again."
         )
     if isinstance(error, CheckFailed) or (isinstance(error, AssertionError) and in_this_cell):

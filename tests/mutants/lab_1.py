@@ -814,7 +814,11 @@ def honest_table(results, reference="popularity"):
     return table
 """,
     VERDICTS: """
-verdicts = {"popularity": "worse", "user_knn": "undecided", "pure_svd": "undecided"}
-verdicts["ease"] = "better"
+def verdicts_against(results, reference):
+    verdicts = {}
+    for name in set(results) - {reference}:
+        ends = stats.ttest_rel(results[name], results[reference]).confidence_interval()
+        verdicts[name] = {2: "better", -2: "worse", 0: "undecided"}[int(sum(np.sign(ends)))]
+    return verdicts
 """,
 }
