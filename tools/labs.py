@@ -105,6 +105,7 @@ def generate(lab: str, root: Path = ROOT) -> str:
         kept = [tag for tag in cell.metadata.pop("tags", []) if tag not in SOLUTION_TAGS]
         if kept:
             cell.metadata["tags"] = kept
+        cell.metadata.pop("mystnb", None)  # captions of figures that only the solution has
     tidy(nb)
     nbformat.validate(nb)
     return nbformat.writes(nb) + "\n"
