@@ -24,6 +24,7 @@ from recsys_lab.models import (
     GenreRule,
     Item2Vec,
     ItemKNN,
+    ItemMean,
     NaiveBayes,
     Popularity,
     PureSVD,
@@ -100,6 +101,7 @@ MODELS: dict[str, Callable[[], models.Recommender]] = {
     "NaiveBayes": NaiveBayes,
     "UserKNN": lambda: UserKNN(n_neighbors=4, shrinkage=1.0),
     "ItemKNN": lambda: ItemKNN(n_neighbors=4),
+    "ItemMean": ItemMean,
     "Baseline": Baseline,
     "SlopeOne": SlopeOne,
     "RatingKNN basic": lambda: RatingKNN("basic", n_neighbors=3),
@@ -114,7 +116,9 @@ MODELS: dict[str, Callable[[], models.Recommender]] = {
     "WeightedHybrid": lambda: WeightedHybrid([ItemKNN(), TfidfContent()], [0.7, 0.3]),
     "SwitchingHybrid": lambda: SwitchingHybrid(Popularity(), EASE(l2=2.0), threshold=5),
 }
-RATING = [name for name in MODELS if name.split()[0] in ("Baseline", "SlopeOne", "RatingKNN")]
+RATING = [
+    name for name in MODELS if name.split()[0] in ("ItemMean", "Baseline", "SlopeOne", "RatingKNN")
+]
 
 
 # ---- the interface ---------------------------------------------------------------------------
@@ -284,6 +288,19 @@ def test_rating_knn_whole_stars_all_neighbours(kind: str, data: Interactions) ->
 def test_rating_knn_refuses_unknown_kind() -> None:
     with pytest.raises(ValueError, match="choose basic, centred or baseline"):
         RatingKNN("pearson")
+
+
+@pytest.mark.parametrize("damping", [0, 2.5])
+def test_item_mean_by_its_definition(damping: float, data: Interactions) -> None:
+    found = (
+        ItemMean(damping).fit(data).predict(np.zeros(data.n_items, int), np.arange(data.n_items))
+    )
+    overall = data.ratings.mean()
+    for item in range(data.n_items):
+        mine = data.ratings[data.items == item]
+        known = len(mine) + damping
+        expected = (mine.sum() + damping * overall) / known if known else overall
+        assert found[item] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("n_epochs", [1, 10])

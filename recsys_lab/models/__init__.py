@@ -1,7 +1,7 @@
 """The recommenders of the course, one a file."""
 
 from recsys_lab.models.base import RatingPredictor, Recommender
-from recsys_lab.models.baseline import Baseline
+from recsys_lab.models.baseline import Baseline, ItemMean
 from recsys_lab.models.content import ContentProfile, TfidfContent, item_text
 from recsys_lab.models.ease import EASE
 from recsys_lab.models.hybrid import SwitchingHybrid, WeightedHybrid, standardize
@@ -21,6 +21,7 @@ __all__ = [
     "GenreRule",
     "Item2Vec",
     "ItemKNN",
+    "ItemMean",
     "NaiveBayes",
     "Popularity",
     "PureSVD",

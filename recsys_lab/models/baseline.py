@@ -1,4 +1,4 @@
-"""The baseline of rating prediction: a mean, a user's offset, an item's offset."""
+"""The baselines of rating prediction: an item's mean; a mean and offsets of user and item."""
 
 from typing import Self
 
@@ -6,6 +6,28 @@ import numpy as np
 
 from recsys_lab.data import Interactions
 from recsys_lab.models.base import RatingPredictor
+
+
+class ItemMean(RatingPredictor):
+    """An item's mean rating, the same for everybody: the popularity row of rating tables.
+
+    ``damping`` imaginary ratings at the overall mean pull items with few ratings towards it;
+    an item without any gets it. Derived in chapters/1_recsys_basics/5_measuring.
+    """
+
+    def __init__(self, damping: float = 0.0):
+        self.damping = damping
+
+    def fit(self, train: Interactions) -> Self:
+        self.train, overall = train, train.ratings.mean()
+        n = train.counts("items") + self.damping
+        total = np.bincount(train.items, train.ratings, train.n_items) + self.damping * overall
+        self.mean = np.where(n > 0, total / np.maximum(n, 1e-12), overall)  # (n_items,)
+        return self
+
+    def predict(self, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+        self.user_index(users)
+        return self.mean[items]
 
 
 class Baseline(RatingPredictor):

@@ -28,7 +28,7 @@ class Item2Vec(Recommender):
         n_epochs: int = 30,
         n_negatives: int = 5,
         lr: float = 0.01,
-        batch_size: int = 8192,
+        batch_size: int = 4096,
         power: float = 0.75,
         seed: int = 0,
     ):
