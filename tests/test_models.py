@@ -30,6 +30,7 @@ from recsys_lab.models import (
     PureSVD,
     Random,
     RatingKNN,
+    RatingPredictor,
     SlopeOne,
     SwitchingHybrid,
     TfidfContent,
