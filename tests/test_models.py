@@ -30,7 +30,6 @@ from recsys_lab.models import (
     PureSVD,
     Random,
     RatingKNN,
-    RatingPredictor,
     SlopeOne,
     SwitchingHybrid,
     TfidfContent,
