@@ -416,3 +416,11 @@ def test_lists_of_the_package_and_of_evaluation_agree(split):
     table = evaluate(popular, split)
     hits = [truth[u, top[u][top[u] >= 0]].sum() for u in table.index]
     assert table["precision"].to_numpy() == pytest.approx(np.array(hits) / 10)
+
+
+def test_tables_of_ratings_in_another_order_are_refused() -> None:
+    table = pd.DataFrame({"user": [0, 0, 1], "item": [0, 1, 0], "squared_error": [1.0, 0.0, 4.0]})
+    turned = table.iloc[::-1].reset_index(drop=True)
+    tables = {"chance": table, "popularity": table, "model": turned}
+    with pytest.raises(ValueError, match="'model' holds other ratings"):
+        compare(tables, "squared_error", n_boot=10)

@@ -389,6 +389,9 @@ def _check_comparable(name: str, table: pd.DataFrame, frame: pd.DataFrame, metri
             f"{name!r} was evaluated on {len(table)} users, others on {len(frame)} or on different "
             "ones: evaluate all on the same split, part and min_rating"
         )
+    for column in {"user", "item"} & set(table) & set(frame):  # a table of ratings
+        if not table[column].reindex(frame.index).equals(frame[column]):
+            raise ValueError(f"{name!r} holds other ratings, or the same in another order")
     for key in table.attrs.keys() & frame.attrs.keys():
         if table.attrs[key] != frame.attrs[key]:
             raise ValueError(

@@ -66,11 +66,13 @@ class CausalLM:
             for text in continuations
         ]
         tokens = pad_sequence(ends, batch_first=True).to(self.model.device)  # (n, T)
-        # Padding comes last, where a causal model cannot see it from the tokens that count.
-        read.past_key_values.batch_repeat_interleave(len(ends))
-        after = self.model(tokens[:, :-1], past_key_values=read.past_key_values).logits
-        first = read.logits.expand(len(ends), -1, -1)
-        log_probs = torch.cat([first, after], dim=1).float().log_softmax(-1)  # (n, T, vocabulary)
+        logits = read.logits.expand(len(ends), -1, -1)  # of the first token
+        if tokens.shape[1] > 1:
+            # Padding comes last, where a causal model cannot see it from the tokens that count.
+            read.past_key_values.batch_repeat_interleave(len(ends))
+            after = self.model(tokens[:, :-1], past_key_values=read.past_key_values).logits
+            logits = torch.cat([logits, after], dim=1)
+        log_probs = logits.float().log_softmax(-1)  # (n, T, vocabulary)
         of_token = log_probs.gather(2, tokens[:, :, None])[:, :, 0]  # (n, T)
         lengths = torch.tensor([len(end) for end in ends], device=tokens.device)
         counts = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]

