@@ -8,6 +8,7 @@ stored one; a cell tagged raises-exception raises what it raised.
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Generator
 
@@ -24,6 +25,10 @@ _MEMORY = pytest.StashKey[nbs.MemoryWatch]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Under nbval, kernels run as they do for `make execute`."""
+    # A shell that starts a job in the background has it ignore Ctrl-C, and so would every process
+    # that the tests start and interrupt.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if config.getoption("nbval_lax", False) or config.getoption("nbval", False):
         os.environ.pop("MPLBACKEND", None)
         os.environ.update(nbs.kernel_environment())
