@@ -334,3 +334,12 @@ def test_one_moment_cannot_be_cut():
     toy = Interactions([0] * 10, np.arange(10), timestamps=[1] * 9 + [2])
     with pytest.raises(ValueError, match="would be empty"):
         time_split(toy)
+
+
+@pytest.mark.parametrize("seed", [0, 3])
+def test_leave_last_out_without_validation_keeps_the_test(data, seed):
+    tuning = leave_last_out(data, seed=seed)
+    refit = leave_last_out(data, seed=seed, validation=False)
+    assert refit.validation is None
+    assert np.array_equal(refit.test.items, tuning.test.items)
+    assert len(refit.train) == len(tuning.train) + len(tuning.validation)

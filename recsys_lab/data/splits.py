@@ -90,7 +90,9 @@ def last_fraction_per_user(
     return _tail(data, keys, fraction, validation_fraction, "last per user")
 
 
-def leave_last_out(data: Interactions, seed: int = 0, ties: Ties = "random") -> Split:
+def leave_last_out(
+    data: Interactions, seed: int = 0, ties: Ties = "random", validation: bool = True
+) -> Split:
     """Each user's last event is tested, the one before it validates, the others train.
 
     In ML-100K the last two events of 44 % of users carry one and the same timestamp, so which is
@@ -102,6 +104,8 @@ def leave_last_out(data: Interactions, seed: int = 0, ties: Ties = "random") -> 
         ties: "random" orders events of one second by chance; "item_id" by item, so that the highest
             id is last (high ids are unpopular in ML-100K, so the test gets harder); "file" by their
             place in the file.
+        validation: False leaves the event before the last in the training part. The test is the
+            same, so what was tuned with a validation part can be fitted once more without it.
 
     A user with one event keeps it for training; with two, none is left to validate.
 
@@ -111,8 +115,9 @@ def leave_last_out(data: Interactions, seed: int = 0, ties: Ties = "random") -> 
     from_end = _from_end(data, _time_keys(data, seed, ties))  # (n,) 0 is the user's last event
     total = data.counts("users")[data.users]
     part = np.where((from_end == 0) & (total >= 2), 2, 0)
-    part[(from_end == 1) & (total >= 3)] = 1
-    return _split(data, part, "leave last out", validation=True)
+    if validation:
+        part[(from_end == 1) & (total >= 3)] = 1
+    return _split(data, part, "leave last out", validation=validation)
 
 
 def time_split(data: Interactions, fractions: tuple[float, ...] = (0.8, 0.1, 0.1)) -> Split:
