@@ -1,5 +1,7 @@
 """The recommenders of the course, one a file."""
 
+from importlib import import_module
+
 from recsys_lab.models.base import RatingPredictor, Recommender
 from recsys_lab.models.baseline import Baseline, ItemMean
 from recsys_lab.models.content import ContentProfile, TfidfContent, item_text
@@ -16,19 +18,27 @@ from recsys_lab.models.tuning import tune
 
 __all__ = [
     "EASE",
+    "BERT4Rec",
     "Baseline",
+    "Caser",
     "ContentProfile",
+    "GRU4Rec",
     "GenreRule",
     "Item2Vec",
     "ItemKNN",
     "ItemMean",
+    "Markov",
+    "MarkovEASE",
     "NaiveBayes",
     "Popularity",
     "PureSVD",
     "Random",
     "RatingKNN",
     "RatingPredictor",
+    "RecencyEASE",
     "Recommender",
+    "SASRec",
+    "SequenceModel",
     "SlopeOne",
     "SwitchingHybrid",
     "TfidfContent",
@@ -43,10 +53,21 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str):
-    # torch takes two seconds to import: only those who ask for a torch model wait for it.
-    if name == "Item2Vec":
-        from recsys_lab.models.item2vec import Item2Vec
+# torch takes two seconds to import: only those who ask for a torch model wait for it.
+TORCH_MODELS = {
+    "BERT4Rec": "bert4rec",
+    "Caser": "caser",
+    "GRU4Rec": "gru4rec",
+    "Item2Vec": "item2vec",
+    "Markov": "markov",
+    "MarkovEASE": "markov",
+    "RecencyEASE": "markov",
+    "SASRec": "sasrec",
+    "SequenceModel": "sequences",
+}
 
-        return Item2Vec
+
+def __getattr__(name: str):
+    if name in TORCH_MODELS:
+        return getattr(import_module(f"recsys_lab.models.{TORCH_MODELS[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
