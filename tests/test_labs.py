@@ -48,7 +48,7 @@ def blanks() -> dict[str, dict[str, str]]:
 
 
 def test_there_are_labs() -> None:
-    assert "lab_1" in LABS
+    assert {"lab_1", "lab_2"} <= set(LABS)
 
 
 @pytest.mark.parametrize("lab", LABS)
@@ -89,7 +89,6 @@ def test_every_task_has_hidden_tests(lab: str) -> None:
         grade.task_of(name) for name, c in source_cells(lab).items() if "HIDDEN TESTS" in c.source
     }
     tasks = {grade.task_of(n) for n, c in source_cells(lab).items() if c.metadata.nbgrader.grade}
-    # The last task of lab 1 asks for a verdict; its table and its interval have hidden tests.
     assert hidden == tasks
 
 
@@ -125,9 +124,9 @@ def test_release_gives_nothing_away(lab: str) -> None:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A copy of the labs to spoil."""
+    """A project with a copy of lab 1, to spoil."""
     for folder in ("solutions", "labs"):
-        shutil.copytree(ROOT / folder, tmp_path / folder)
+        shutil.copytree(ROOT / folder / "lab_1", tmp_path / folder / "lab_1")
     shutil.copy(ROOT / "nbgrader_config.py", tmp_path)
     return tmp_path
 
@@ -282,6 +281,8 @@ def test_wrong_answer_loses_its_task_alone(lab: str, mutant: Mutant, in_process,
 @pytest.mark.parametrize("lab", LABS)
 def test_every_check_catches_something(lab: str, in_process, outcomes) -> None:
     """At least three wrong answers a task, and no check that none of them fails."""
+    names = [mutant.name for mutant in BOOK[lab].MUTANTS]
+    assert len(names) == len(set(names)), "two wrong answers share a name"
     caught: set[str] = set()
     for mutant in BOOK[lab].MUTANTS:
         caught |= set(outcome_of(lab, mutant, in_process, outcomes).lost)

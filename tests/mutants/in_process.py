@@ -12,6 +12,7 @@ import io
 import json
 import os
 import signal
+import sys
 import traceback
 import warnings
 from collections.abc import Mapping
@@ -121,6 +122,8 @@ class InProcess:
 
     def _run(self, sources: Mapping[str, str]) -> tuple[dict[str, float], dict[str, str]]:
         points, lost = {}, {}
+        if "torch" in sys.modules:  # threads do not survive a fork
+            sys.modules["torch"].set_num_threads(1)
         warnings.resetwarnings()  # as in a kernel, where a warning is no error
         for name, source in sources.items():
             if name in self.given:

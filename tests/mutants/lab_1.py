@@ -2,6 +2,9 @@
 
 from mutants.in_process import Mutant
 
+# Wrong answers that nbgrader grades too.
+CONFIRMED = ("ties by film id", "the penalty chosen on the test")
+
 SPLIT, POPULARITY, COSINE, KNN = "answer_split", "answer_popularity", "answer_cosine", "answer_knn"
 TOP_K, RECALL, NDCG = "answer_top_k", "answer_recall", "answer_ndcg"
 EASE, CHOICE = "answer_ease", "answer_choice"
