@@ -15,7 +15,6 @@ from torch import nn
 from tqdm.auto import tqdm
 
 COLUMNS = ["epoch", "loss", "validation", "seconds"]
-PROGRESS = "RECSYS_LAB_PROGRESS"  # "off" while notebooks are stored and tested
 
 
 def train(
@@ -26,6 +25,7 @@ def train(
     n_epochs: int,
     lr: float = 1e-3,
     weight_decay: float = 0.0,
+    lr_decay: bool = False,
     validate: Callable[[], float] | None = None,
     every: int = 1,
     patience: int | None = None,
@@ -44,6 +44,8 @@ def train(
         loss: the mean loss of a batch, a scalar.
         n_epochs: epochs in all, those of a resumed run included.
         lr, weight_decay: of AdamW.
+        lr_decay: let the learning rate fall in a straight line, epoch by epoch, to zero after
+            ``n_epochs``. Small last steps end the wandering that large ones leave.
         validate: called in evaluation mode; higher is better. The best weights are put back at
             the end.
         every: validate after every so many epochs, and after the last one.
@@ -51,7 +53,7 @@ def train(
         clip: largest norm of the gradient; None leaves it alone.
         checkpoint: a file that is written after each validated epoch (each epoch, if nothing is
             validated), and read if it is there.
-        name: what the progress bar says. ``RECSYS_LAB_PROGRESS=off`` hides the bar.
+        name: what the progress bar says. ``TQDM_DISABLE=1`` hides the bar.
 
     ``seconds`` is wall time of training since the start, without validation; ``validation`` is
     nan where nothing was validated.
@@ -69,7 +71,6 @@ def train(
     state = _resume(checkpoint, model, optimizer) or {"rows": [], "best": None}
     rows = state["rows"]
     seconds = rows[-1]["seconds"] if rows else 0.0
-    quiet = os.environ.get(PROGRESS, "").lower() == "off"
     epochs = tqdm(
         range(len(rows), n_epochs),
         initial=len(rows),
@@ -77,13 +78,17 @@ def train(
         desc=name,
         unit="epoch",
         leave=False,
-        disable=quiet,
     )
     for epoch in epochs:
         if _is_over(rows, patience):
             break
+        if lr_decay:
+            for group in optimizer.param_groups:
+                group["lr"] = lr * (1 - epoch / n_epochs)
         start = time.perf_counter()
-        mean_loss = _one_epoch(model, batches(epoch), loss, optimizer, clip, f"{name}, {epoch}")
+        mean_loss = _one_epoch(
+            model, batches(epoch), loss, optimizer, clip, f"{name}, epoch {epoch + 1}"
+        )
         seconds += time.perf_counter() - start
         due = (epoch + 1) % every == 0 or epoch + 1 == n_epochs
         score = float("nan")

@@ -25,8 +25,11 @@ class Histories:
     """
 
     def __init__(self, train: Interactions):
-        if train.timestamps is None:
-            raise ValueError("a sequence needs timestamps: load data that has them.")
+        if len(train) < 2 or train.timestamps.min() == train.timestamps.max():
+            raise ValueError(
+                f"{train.name!r} holds no order: all its timestamps are equal. Load it with a "
+                "timestamp column, or use a model that reads no order."
+            )
         self.train = train
         self.starts = np.concatenate([[0], np.cumsum(train.counts("users"))])  # (n_users + 1,)
 
