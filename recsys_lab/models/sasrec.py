@@ -43,7 +43,7 @@ class SASRecNetwork(nn.Module):
         self.positions = nn.Embedding(max_length, d_model)
         nn.init.normal_(self.positions.weight, std=0.02)
         self.dropout = nn.Dropout(dropout)
-        self.layers = Transformer(n_layers, d_model, n_heads, dropout=dropout)
+        self.layers = Transformer(n_layers, d_model, n_heads, d_inner=d_model, dropout=dropout)
 
     def forward(self, items: torch.Tensor) -> torch.Tensor:
         position = torch.arange(items.shape[1], device=items.device)

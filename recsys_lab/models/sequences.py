@@ -122,6 +122,10 @@ class SequenceModel(Recommender):
         torch.manual_seed(self.seed)
         self.device = device.pick()
         self.network = self.build(train.n_items).to(self.device)
+        # Start from popularity: a network should spend no epoch on learning the counts.
+        share = (train.counts("items") + 0.5) / (len(train) + 0.5 * train.n_items)
+        with torch.no_grad():
+            self.network.items.bias.copy_(torch.as_tensor(np.log(share)))
         relevant = None if validation is None else validation.matrix()
         seen = train.matrix()
 
@@ -206,4 +210,5 @@ class ItemEmbedding(nn.Module):
         return self.vectors(items)  # (B, T, d_model)
 
     def logits(self, hidden: torch.Tensor) -> torch.Tensor:
-        return hidden @ self.vectors.weight[: self.n_items].T + self.bias  # (..., n_items)
+        items = self.vectors.weight[: self.n_items]
+        return functional.linear(hidden, items, self.bias)  # (..., n_items)
