@@ -215,11 +215,12 @@ def train(run: Run) -> dict[str, Any]:
 
 
 def ranks(scores: np.ndarray, train: Interactions, test: Interactions) -> list[int]:
-    """Of each user, in order of ``test.users``: the place of the film seen next, from 1, among
-    all films that the user had not seen; nDCG@10 is 1 / log2(1 + rank), or 0 from rank 11 on."""
+    """Of user 0, 1, ...: the place of the film seen next, from 1, among all films that the user had
+    not seen. nDCG@10 is 1 / log2(1 + rank), or 0 from rank 11 on."""
     scores = np.where(train.matrix().toarray() > 0, -np.inf, scores)
-    true = scores[test.users, test.items]
-    return (1 + (scores[test.users] > true[:, None]).sum(axis=1)).tolist()
+    true = scores[test.users, test.items]  # one event a user
+    places = 1 + (scores[test.users] > true[:, None]).sum(axis=1)
+    return places[np.argsort(test.users)].tolist()
 
 
 def rank_with_less(
