@@ -406,7 +406,7 @@ MUTANTS = [
         + kept = weights * mask
         +     return kept / kept.sum(dim=-1, keepdim=True).clamp(min=1e-30)
         """,
-        "leaks through the mask",
+        "leak through the mask",
     ),
     Mutant(
         "scores multiplied by the mask",
@@ -465,6 +465,16 @@ MUTANTS = [
         + weights
         """,
         "a large negative number is not minus infinity",
+    ),
+    Mutant(
+        "a filler that is not small enough",
+        "task_3",
+        MASKED,
+        """
+        - -torch.inf
+        + -1e4
+        """,
+        "filler not small enough",
     ),
     Mutant(
         "minus infinity added, nan mended after",
