@@ -1,0 +1,92 @@
+"""The stored runs of the sequence section: made by the present code, complete, and coherent."""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys_lab.data import leave_last_out, load_movielens
+from recsys_lab.models import Popularity, SASRec
+
+SECTION = Path(__file__).parents[1] / "chapters" / "3_transformer_layer"
+sys.path.insert(0, str(SECTION))
+import sequence_runs as runs  # noqa: E402  it stands beside its page, not in a package
+
+
+@pytest.fixture(scope="module")
+def stored() -> dict:
+    return runs.load_runs()
+
+
+def test_the_stored_runs_are_of_this_code():
+    saved = json.loads(runs.STORE.read_text())
+    assert saved["code"] == runs.code_hash(), (
+        f"{runs.STORE.name} is older than the code: run {runs.__file__}, then make execute"
+    )
+
+
+def test_every_run_is_stored_with_its_settings(stored):
+    wanted = {run.key: run.settings for run in runs.runs(stored)}
+    assert {key: run["settings"] for key, run in stored.items()} == wanted
+
+
+def test_ranks_are_places_among_unseen_films(stored):
+    data = load_movielens()
+    split = leave_last_out(data, seed=0, validation=False)
+    most = data.n_items - split.train.counts("users")
+    for key, run in stored.items():
+        if "rank" in run:
+            rank = np.array(run["rank"])
+            assert rank.shape == (data.n_users,), key
+            assert rank.min() >= 1 and (rank <= most).all(), key
+
+
+def test_ranks_by_hand():
+    split = leave_last_out(load_movielens(), seed=0, validation=False)
+    scores = Popularity().fit(split.train).score()
+    ranks = runs.ranks(scores, split.train, split.test)
+    user = 7
+    (film,) = split.test.items[split.test.users == user]
+    seen = set(split.train.items[split.train.users == user])
+    better = [i for i in range(scores.shape[1]) if scores[user, i] > scores[user, film]]
+    assert ranks[user] == 1 + len([i for i in better if i not in seen])
+
+
+def test_a_missing_store_names_the_remedy(monkeypatch, tmp_path):
+    monkeypatch.setattr(runs, "STORE", tmp_path / "sequence_runs.json")
+    with pytest.raises(FileNotFoundError, match=r"Make it: python sequence_runs\.py"):
+        runs.load_runs()
+
+
+@pytest.mark.parametrize(
+    "without", ["", "feed-forward", "attention", "residual", "norm", "positions"]
+)
+def test_what_is_taken_out_is_out(without):
+    import torch
+
+    torch.manual_seed(0)
+    settings = {"d_model": 8, "max_length": 6, "n_layers": 2, "dropout": 0.0}
+    network = runs.AblatedSASRec(without, **settings).build(20).eval()
+    torch.manual_seed(0)
+    whole = SASRec(**settings).build(20).eval()
+    items = torch.randint(20, (3, 6))
+    assert torch.allclose(network(items), whole(items)) == (without == "")
+    if without == "attention":  # nobody hears anybody
+        moved = items.clone()
+        moved[:, 0] = (moved[:, 0] + 1) % 20
+        assert torch.allclose(network(moved)[:, 1:], network(items)[:, 1:], atol=1e-6)
+    if without == "positions":
+        assert not network.positions.weight.any()
+
+
+def test_only_the_last_events_are_shown():
+    train = leave_last_out(load_movielens(), seed=0, validation=False).train
+    last = runs.last_events(train, 5)
+    assert (last.counts("users") == np.minimum(train.counts("users"), 5)).all()
+    for user in (0, 400, 942):
+        oldest_shown = last.timestamps[last.users == user].min()
+        shown = np.isin(train.items, last.items[last.users == user]) & (train.users == user)
+        hidden = train.timestamps[(train.users == user) & ~shown]
+        assert (hidden <= oldest_shown).all()
