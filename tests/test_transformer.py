@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import json
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -9,6 +13,7 @@ from torch import Tensor, nn
 from recsys_lab.attention import MultiHeadAttention, causal_mask, padding_mask
 from recsys_lab.transformer import FeedForward, Transformer, TransformerLayer
 
+SECTION = Path(__file__).resolve().parents[1] / "chapters/3_transformer_layer/1_one_layer.ipynb"
 N_SEQUENCES, N, D, N_HEADS, D_INNER = 3, 5, 8, 2, 12
 LENGTHS = torch.tensor([5, 2, 4])
 TORCH = {False: nn.TransformerEncoderLayer, True: nn.TransformerDecoderLayer}
@@ -265,3 +270,21 @@ def test_errors_of_construction():
         TransformerLayer(D, N_HEADS, activation="swish")
     with pytest.raises(ValueError):
         TransformerLayer(D, 3)
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+@pytest.mark.parametrize("activation", ["relu", "gelu"])
+def test_section_derives_the_same_layer(norm_first, activation):
+    names = {"nn": nn, "MultiHeadAttention": MultiHeadAttention}
+    for cell in json.loads(SECTION.read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and "class " in source:
+            for node in ast.parse(source).body:
+                if getattr(node, "name", "") in ("FeedForward", "TransformerLayer"):
+                    exec(compile(ast.Module([node], []), SECTION.name, "exec"), names)
+    derived = names["TransformerLayer"](D, N_HEADS, D_INNER, 0.1, norm_first, activation)
+    packaged = TransformerLayer(D, N_HEADS, D_INNER, 0.1, norm_first, activation)
+    packaged.load_state_dict(derived.state_dict())
+    x, real = torch.randn(N_SEQUENCES, N, D), padding_mask(LENGTHS, N)[:, None]
+    expected = packaged.eval()(x, real, True)
+    torch.testing.assert_close(derived.eval()(x, real, True), expected, atol=1e-6, rtol=0)
