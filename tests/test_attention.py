@@ -1,7 +1,11 @@
 """Attention: equal to torch's and to the library's, forward and backward, masks included."""
 
+import ast
+import json
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,6 +14,7 @@ from hypothesis import strategies as st
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaRotaryEmbedding, apply_rotary_pos_emb
 
+from recsys_lab import attention
 from recsys_lab.attention import (
     MultiHeadAttention,
     apply_rotary,
@@ -22,6 +27,8 @@ from recsys_lab.attention import (
     split_heads,
 )
 
+ROOT = Path(__file__).parents[1]
+SECTION = ROOT / "chapters/2_self_attention/3_masks_order_heads.ipynb"
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 sizes = st.integers(1, 6)
 dtypes = st.sampled_from([torch.float32, torch.float64])
@@ -432,3 +439,33 @@ def test_dropout_only_while_training() -> None:
     assert not torch.equal(layer(x), layer(x))
     layer.eval()
     assert torch.equal(layer(x), layer(x))
+
+
+# ---- what section 2.3 defines in its cells ----------------------------------------------------
+
+
+def test_the_section_defines_the_same_functions() -> None:
+    sources = [
+        "".join(cell["source"])
+        for cell in json.loads(SECTION.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == "code"
+    ]
+    cells: dict = {"np": np, "torch": torch}
+    for source in sources:
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.FunctionDef) and hasattr(attention, node.name):
+                exec(compile(ast.Module([node], []), SECTION.name, "exec"), cells)
+
+    mask = attention.causal_mask(7) & attention.padding_mask([7, 4, 1], 7)[:, None, :]
+    assert torch.equal(cells["causal_mask"](7), attention.causal_mask(7))
+    assert torch.equal(cells["padding_mask"]([7, 0, 4], 7), attention.padding_mask([7, 0, 4], 7))
+    x = torch.randn(3, 7, 12, dtype=torch.float64)
+    for name, arguments in {
+        "scaled_dot_product_attention": (x, x.flip(1), x[..., :5], mask),
+        "sinusoidal_positions": (9, 6),
+        "apply_rotary": (x, torch.arange(7)),
+        "split_heads": (x, 4),
+        "merge_heads": (x[:, None].expand(3, 2, 7, 12),),
+    }.items():
+        theirs = getattr(attention, name)(*arguments)
+        assert difference(cells[name](*arguments), theirs) < 1e-6, name
