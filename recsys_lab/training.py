@@ -78,6 +78,7 @@ def train(
         desc=name,
         unit="epoch",
         leave=False,
+        disable=bool(os.environ.get("TQDM_DISABLE")),  # the notebook's bar does not ask
     )
     for epoch in epochs:
         if _is_over(rows, patience):
