@@ -4,7 +4,7 @@ sequence_runs.json beside this file; the section reads them and repeats one of t
     .venv/bin/python chapters/3_transformer_layer/sequence_runs.py [--jobs 2] [--only curve]
 
 A run that is stored already is not repeated, unless the code of the models has changed since; stop
-it whenever you like and start it again. All runs take about three quarters of an hour on two cores.
+it whenever you like and start it again. All runs take about an hour on two cores.
 """
 
 from __future__ import annotations
@@ -47,6 +47,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "BERT4Rec": {"lr": 5e-3, "batch_size": 32, "dropout": 0.2},
 }
 CURVE_EPOCHS = {"SASRec": 40, "GRU4Rec": 40, "Caser": 40, "BERT4Rec": 80}
+LOSSES: dict[str, dict[str, Any]] = {  # SASRec's settings, but for the loss
+    "1 negative, binary": {"kind": "binary", "n_negatives": 1},
+    "100 negatives, binary": {"kind": "binary", "n_negatives": 100},
+    "100 negatives, softmax": {"kind": "softmax", "n_negatives": 100},
+}
+LOSS_RATES = (2e-3, 5e-3, 1e-2)  # tried on the first split, for each loss
 
 
 class SampledSASRec(SASRec):
@@ -152,14 +158,14 @@ def runs(stored: dict[str, Any]) -> Iterator[Run]:
         if epochs is not None:
             for split in SPLITS:
                 yield Run("test", name, "test", name, settings | {"n_epochs": epochs}, split)
-    short = SETTINGS["SASRec"] | {"n_epochs": 30}
-    for name, loss in {
-        "1 negative, binary": {"kind": "binary", "n_negatives": 1},
-        "100 negatives, binary": {"kind": "binary", "n_negatives": 100},
-        "100 negatives, softmax": {"kind": "softmax", "n_negatives": 100},
-    }.items():
-        for split in SPLITS:
-            yield Run("loss", name, "curve", "SampledSASRec", short | loss, split)
+    full = SETTINGS["SASRec"]
+    for name, loss in LOSSES.items():
+        for lr in LOSS_RATES:
+            tried = full | loss | {"lr": lr, "n_epochs": CURVE_EPOCHS["SASRec"]}
+            yield Run("loss-tune", f"{name}, {lr:g}", "curve", "SampledSASRec", tried, 0)
+        if (best := best_rate(stored, name)) is not None:
+            for split in SPLITS:
+                yield Run("loss", name, "test", "SampledSASRec", full | loss | best, split)
     small = SETTINGS["SASRec"] | {"d_model": 32, "n_layers": 2, "n_epochs": 12}
     variants: dict[str, dict[str, Any]] = {
         "two heads": {},
@@ -185,6 +191,15 @@ def best_epoch(stored: dict[str, Any], name: str) -> int | None:
     epochs = curves[0]["epoch"]
     mean = np.mean([curve["validation"] for curve in curves], axis=0)
     return epochs[int(np.argmax(mean))]
+
+
+def best_rate(stored: dict[str, Any], loss: str) -> dict[str, Any] | None:
+    """Learning rate and number of epochs with the best validation nDCG@10; None if not run yet."""
+    curves = {lr: stored.get(f"loss-tune/{loss}, {lr:g}/0") for lr in LOSS_RATES}
+    if None in curves.values():
+        return None
+    lr = max(curves, key=lambda lr: max(curves[lr]["validation"]))
+    return {"lr": lr, "n_epochs": curves[lr]["epoch"][int(np.argmax(curves[lr]["validation"]))]}
 
 
 def train(run: Run) -> dict[str, Any]:
@@ -286,7 +301,7 @@ def _save(stored: dict[str, Any]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side (default: 2)")
-    parser.add_argument("--only", default="", help="curve, test, loss or ablation")
+    parser.add_argument("--only", default="", help="curve, test, loss-tune, loss or ablation")
     arguments = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # for the processes below
     saved = json.loads(STORE.read_text()) if STORE.exists() else {}
