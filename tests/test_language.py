@@ -17,7 +17,14 @@ def language_model() -> CausalLM:
     return CausalLM()
 
 
-@pytest.mark.parametrize("texts", [[" The Matrix (1999)", " Toy Story", " xyz"], [" the", " a"]])
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [" The Matrix (1999)", " Toy Story", " xyz"],
+        [" the", " a"],
+        [" one" + " more" * (7 * i % 10) for i in range(19)],  # batches, neither full nor in order
+    ],
+)
 @torch.inference_mode()
 def test_shared_prefix_gives_the_plain_likelihood(
     language_model: CausalLM, texts: list[str]

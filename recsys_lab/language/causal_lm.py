@@ -1,5 +1,6 @@
 """SmolLM2, a small LLaMA: how likely is this continuation of that text?"""
 
+import copy
 import os
 import shutil
 import tempfile
@@ -10,10 +11,13 @@ import numpy as np
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.utils import ModelOutput
 
 from recsys_lab import device
 from recsys_lab.data.assets import causal_lm_file
 from recsys_lab.language.cache import cache_folder, quiet
+
+BATCH_SIZE = 10  # continuations that are read at once
 
 
 def smollm2_folder() -> Path:
@@ -65,12 +69,23 @@ class CausalLM:
             torch.tensor(self.tokenizer(text, add_special_tokens=False).input_ids)
             for text in continuations
         ]
+        # Batches of similar length, so that little of the reading is padding.
+        order = sorted(range(len(ends)), key=lambda i: len(ends[i]))
+        found = np.empty(len(ends))
+        for start in range(0, len(ends), BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            found[rows] = self._mean_log_probs(read, [ends[i] for i in rows])
+        return found
+
+    def _mean_log_probs(self, read: ModelOutput, ends: list[torch.Tensor]) -> np.ndarray:
+        """Of each end after the text that has been read: (n,), nats per token."""
         tokens = pad_sequence(ends, batch_first=True).to(self.model.device)  # (n, T)
         logits = read.logits.expand(len(ends), -1, -1)  # of the first token
         if tokens.shape[1] > 1:
             # Padding comes last, where a causal model cannot see it from the tokens that count.
-            read.past_key_values.batch_repeat_interleave(len(ends))
-            after = self.model(tokens[:, :-1], past_key_values=read.past_key_values).logits
+            cache = copy.deepcopy(read.past_key_values)  # the model writes into it
+            cache.batch_repeat_interleave(len(ends))
+            after = self.model(tokens[:, :-1], past_key_values=cache).logits
             logits = torch.cat([logits, after], dim=1)
         log_probs = logits.float().log_softmax(-1)  # (n, T, vocabulary)
         of_token = log_probs.gather(2, tokens[:, :, None])[:, :, 0]  # (n, T)
