@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import os
 import time
 from collections.abc import Callable, Iterable
@@ -52,7 +53,7 @@ def train(
         patience: stop after so many validations in a row without a new best; None never stops.
         clip: largest norm of the gradient; None leaves it alone.
         checkpoint: a file that is written after each validated epoch (each epoch, if nothing is
-            validated), and read if it is there.
+            validated), and read if it is there; a resumed run keeps the checkpoint's ``lr``.
         name: what the progress bar says. ``TQDM_DISABLE=1`` hides the bar.
 
     ``seconds`` is wall time of training since the start, without validation; ``validation`` is
@@ -61,7 +62,7 @@ def train(
     Raises:
         ValueError: ``every`` or ``n_epochs`` below 1, ``patience`` without ``validate``, or a
             checkpoint of another model.
-        FloatingPointError: the loss is no longer a number.
+        FloatingPointError: the loss or the validation is no longer a number.
     """
     if n_epochs < 1 or every < 1:
         raise ValueError(f"n_epochs is {n_epochs}, every is {every}: both start at 1.")
@@ -96,7 +97,9 @@ def train(
         if validate is not None and due:
             model.eval()
             score = float(validate())
-            if not score <= _best(rows):
+            if math.isnan(score):
+                raise FloatingPointError(f"{name}, epoch {epoch + 1}: validation is not a number.")
+            if state["best"] is None or score > _best(rows):
                 state["best"] = copy.deepcopy(model.state_dict())
         rows.append(
             {"epoch": epoch + 1, "loss": mean_loss, "validation": score, "seconds": seconds}
@@ -160,6 +163,7 @@ def _save(
         "model": model.state_dict(),
         "optimizer": optimizer.state_dict(),
         "random": torch.get_rng_state(),  # of dropout
+        "random_cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
     }
     torch.save(state | now, unfinished)
     os.replace(unfinished, path)  # complete or absent, never half a file
@@ -181,4 +185,6 @@ def _resume(
             f"{path} is no checkpoint of this model ({reason}). Delete it to start anew."
         ) from None
     torch.set_rng_state(saved["random"].cpu())
+    if where.type == "cuda" and saved["random_cuda"]:
+        torch.cuda.set_rng_state_all([state.cpu() for state in saved["random_cuda"]])
     return {"rows": saved["rows"], "best": saved["best"]}

@@ -9,6 +9,7 @@ import pytest
 
 from recsys_lab.data import leave_last_out, load_movielens
 from recsys_lab.models import Popularity, SASRec
+from recsys_lab.models.sequences import Histories
 
 SECTION = Path(__file__).parents[1] / "chapters" / "3_transformer_layer"
 sys.path.insert(0, str(SECTION))
@@ -29,9 +30,9 @@ def test_the_stored_runs_are_of_this_code():
 
 def test_every_run_is_stored_with_its_settings(stored):
     wanted = {run.key: run.settings for run in runs.runs(stored)}
-    read = {key for key, run in wanted.items() if key.startswith(("curve/", "test/"))}
-    assert read <= set(stored)  # what the page reads; losses and ablations may follow
-    assert all(run["settings"] == wanted[key] for key, run in stored.items())
+    assert wanted == {key: run["settings"] for key, run in stored.items()}
+    groups = {key.split("/")[0] for key in wanted}
+    assert groups == {"curve", "test", "loss-tune", "loss", "ablation"}
 
 
 def test_ranks_are_places_among_unseen_films(stored):
@@ -83,12 +84,32 @@ def test_what_is_taken_out_is_out(without):
         assert not network.positions.weight.any()
 
 
-def test_only_the_last_events_are_shown():
-    train = leave_last_out(load_movielens(), seed=0, validation=False).train
+@pytest.fixture(scope="module")
+def train():
+    return leave_last_out(load_movielens(), seed=0, validation=False).train
+
+
+def in_order(events, user):
+    mine = np.flatnonzero(events.users == user)
+    return events.items[mine[np.argsort(events.timestamps[mine])]].tolist()
+
+
+def test_only_the_last_events_are_shown(train):
     last = runs.last_events(train, 5)
     assert (last.counts("users") == np.minimum(train.counts("users"), 5)).all()
+    histories = Histories(train)
+    read = histories.items(np.random.default_rng(0))  # as a model with seed 0 reads them
     for user in (0, 400, 942):
-        oldest_shown = last.timestamps[last.users == user].min()
-        shown = np.isin(train.items, last.items[last.users == user]) & (train.users == user)
-        hidden = train.timestamps[(train.users == user) & ~shown]
-        assert (hidden <= oldest_shown).all()
+        end = histories.starts[user + 1]
+        assert in_order(last, user) == read[end - 5 : end].tolist()
+
+
+def test_only_the_last_of_a_view_are_shuffled(train):
+    plain, mixed = runs.last_events(train, 50, seed=3), runs.last_events(train, 50, 3, n_shuffled=5)
+    moved = 0
+    for user in range(0, train.n_users, 50):
+        before, after = in_order(plain, user), in_order(mixed, user)
+        assert before[:-5] == after[:-5]
+        assert sorted(before[-5:]) == sorted(after[-5:])
+        moved += before != after
+    assert moved > 10

@@ -122,6 +122,11 @@ def test_a_loss_that_explodes_stops_the_run():
         )
 
 
+def test_a_validation_that_is_no_number_stops_the_run():
+    with pytest.raises(FloatingPointError, match="training, epoch 2: validation is not a number"):
+        run(make(), 4, validate=lambda: math.nan, every=2)
+
+
 def test_an_epoch_without_batches_is_an_error():
     model = make()
     with pytest.raises(ValueError, match="no batch"):

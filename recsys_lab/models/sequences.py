@@ -75,8 +75,8 @@ class SequenceModel(Recommender):
     """A torch model that reads a history and scores every film as the next one.
 
     A subclass builds its network in ``build``; the network maps items (B, T), padded on the right
-    with ``n_items``, to hidden states (B, T, d_model), and holds the item vectors and biases that
-    turn a hidden state into ``logits`` (see `ItemOutput`). ``loss`` is the cross-entropy over the
+    with ``n_items``, to hidden states (B, T, d_model), holds ``items``, an `ItemEmbedding`, and
+    turns hidden states into logits with ``output``. ``loss`` is the cross-entropy over the
     whole catalogue at all positions, which is affordable up to some 10,000 items.
 
     ``fit`` keeps the best epoch on ``validation`` if that is given, and leaves the learning curve
