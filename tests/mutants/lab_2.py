@@ -154,6 +154,16 @@ MUTANTS = [
         """,
         "the sum is detached",
     ),
+    Mutant(
+        "minus infinity clipped",
+        "task_1",
+        SOFTMAX,
+        """
+        - torch.exp(logits - largest)
+        + torch.exp((logits - largest).clamp(min=-30))
+        """,
+        "weight zero, not a small one",
+    ),
     # ---- task 2: attention ----
     Mutant(
         "attention of torch",
@@ -496,6 +506,20 @@ MUTANTS = [
         """,
         "changes the scores",
     ),
+    Mutant(
+        "the mask changed in place",
+        "task_3",
+        MASKED,
+        """
+        - weights = torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=-1)
+        + empty = ~mask.any(dim=-1, keepdim=True)
+        +     mask |= empty
+        +     weights = torch.softmax(scores.masked_fill(~mask, -torch.inf), dim=-1)
+        - torch.where(mask, weights, 0.0)
+        + torch.where(empty, 0.0, weights)
+        """,
+        "changes the mask",
+    ),
     # ---- task 4: heads ----
     Mutant(
         "split by a reshape alone",
@@ -537,6 +561,16 @@ MUTANTS = [
         "More axes in front",
     ),
     Mutant(
+        "split outside torch",
+        "task_4",
+        SPLIT,
+        """
+        - x.unflatten(
+        + torch.as_tensor(x.detach().numpy()).unflatten(
+        """,
+        "did you leave torch",
+    ),
+    Mutant(
         "merged by a reshape alone",
         "task_4",
         MERGE,
@@ -567,6 +601,16 @@ MUTANTS = [
         r"merge_heads returned shape \(2, 3, 3\), expected \(2, 3, 6\)",
     ),
     Mutant(
+        "merged outside torch",
+        "task_4",
+        MERGE,
+        """
+        - x.transpose(-3, -2)
+        + torch.as_tensor(x.detach().numpy()).transpose(-3, -2)
+        """,
+        "did you leave torch",
+    ),
+    Mutant(
         "scaled by the root of d",
         "task_4",
         HEADS,
@@ -595,6 +639,16 @@ MUTANTS = [
         + split_heads(layers[name](x), 1)
         """,
         "one head, not two|two heads of width one",
+    ),
+    Mutant(
+        "the heads detached",
+        "task_4",
+        HEADS,
+        """
+        - merge_heads(mixed)
+        + merge_heads(mixed.detach())
+        """,
+        "did you leave torch, or detach",
     ),
     Mutant(
         "queries and keys swapped",
@@ -785,6 +839,17 @@ MUTANTS = [
         "changes the x",
     ),
     Mutant(
+        "turned outside torch",
+        "task_5",
+        ROTARY,
+        """
+        - first, second = x[..., :half], x[..., half:]
+        + x = torch.as_tensor(x.detach().numpy())
+        +     first, second = x[..., :half], x[..., half:]
+        """,
+        "did you leave torch",
+    ),
+    Mutant(
         "compared with the output unshuffled",
         "task_5",
         GAP,
@@ -823,6 +888,16 @@ MUTANTS = [
         + .abs().mean()
         """,
         "not the mean",
+    ),
+    Mutant(
+        "the mean over the features",
+        "task_5",
+        GAP,
+        """
+        - .abs().max()
+        + .abs().mean(dim=-1).max()
+        """,
+        "four times as far",
     ),
     # ---- task 6: real histories ----
     Mutant(
@@ -908,6 +983,16 @@ MUTANTS = [
         "the first film, not the last",
     ),
     Mutant(
+        "the last film that is not film 0 asks",
+        "task_6",
+        PROFILES,
+        """
+        - last = (real.sum(dim=1) - 1).clamp(min=0)
+        + last = (films != 0).long().cumsum(dim=1).argmax(dim=1)
+        """,
+        "may end with film 0",
+    ),
+    Mutant(
         "the root besides the sharpness",
         "task_6",
         PROFILES,
@@ -961,6 +1046,19 @@ MUTANTS = [
         "nan for a user without films",
     ),
     Mutant(
+        "the largest match not subtracted",
+        "task_6",
+        PROFILES,
+        """
+        - profile = F.scaled_dot_product_attention(
+        + odds = torch.exp(sharpness * query @ keys.transpose(1, 2)) * real[:, None]
+        +     profile = odds / odds.sum(dim=-1, keepdim=True).clamp(min=1e-30) @ history
+        - query, keys, history, attn_mask=real[:, None], scale=sharpness
+        -     )
+        """,
+        "sharpness 1000: the profile.* is nan",
+    ),
+    Mutant(
         "the padding dropped from the films",
         "task_6",
         UNSEEN,
@@ -988,6 +1086,18 @@ MUTANTS = [
         + 0
         """,
         "scores may be negative",
+    ),
+    Mutant(
+        "the padding written back",
+        "task_6",
+        UNSEEN,
+        """
+        - user, place = torch.nonzero(real, as_tuple=True)
+        -     scores[user, films[user, place]] = -torch.inf
+        + kept = scores.gather(1, films)
+        +     scores = scores.scatter(1, films, torch.where(real, -torch.inf, kept))
+        """,
+        "the best unseen films are",
     ),
     Mutant(
         "the worst films",
