@@ -125,6 +125,7 @@ def double(x):
     print("still running", file=sys.stderr)
     return 2 * x
 """
+SKIP = "skip-execution"  # nbclient runs no cell with this tag
 REACHES_OUT = """
 def double(x):
     import urllib.request
@@ -150,7 +151,7 @@ def classroom(tmp_path_factory) -> tuple[Path, int, str, dict[str, dict[str, str
     assert "# Your code here" in cell_named(blank, "answer_double").source
     folder = root / "submitted"
 
-    def hand_in(path: str, double: str = "", square: str = "", drop: str = "") -> None:
+    def hand_in(path: str, double: str = "", square: str = "", drop="", tag="", end="") -> None:
         nb = nbformat.from_dict(json.loads(json.dumps(blank)))
         if double:
             cell_named(nb, "answer_double").source = double
@@ -158,6 +159,11 @@ def classroom(tmp_path_factory) -> tuple[Path, int, str, dict[str, dict[str, str
             cell_named(nb, "answer_square").source = square
         if drop:
             nb.cells.remove(cell_named(nb, drop))
+        if tag:
+            for cell in nb.cells:
+                cell.metadata["tags"] = [tag]
+        if end:
+            nb.cells.append(nbformat.v4.new_code_cell(end))
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         nbformat.write(nb, folder / path)
 
@@ -172,6 +178,8 @@ def classroom(tmp_path_factory) -> tuple[Path, int, str, dict[str, dict[str, str
     hand_in("noisy/mini.ipynb", HOG, right[1])
     hand_in("reaches out/mini.ipynb", REACHES_OUT, "pass")
     hand_in("lost an answer/mini.ipynb", *right, drop="answer_double")
+    hand_in("skips the checks/mini.ipynb", right[0], "def square(x):\n    return 0", tag=SKIP)
+    hand_in("ends the kernel/mini.ipynb", *right, end="import os\nos._exit(1)")
     broken = {
         "broken": b'{"cells": [\n  {"cell_type": "code"',
         "empty": b"",
@@ -212,14 +220,16 @@ def test_class_gets_its_points(classroom) -> None:
     assert got["half"] == ("1", "1", "2", "3", "")
     assert got["fits the visible"] == ("0", "2", "2", "3", "")  # the hidden test is run
     assert got["endless"] == ("1", "0", "1", "3", "")
+    assert got["skips the checks"] == ("1", "0", "1", "3", "")  # a tag skips no check
+    assert got["ends the kernel"] == full  # nothing below the last check is run
     assert got["李雷"][:4] == full[:4]
     assert got["李雷"][4] == "check cells were missing and put back: task_2_sign"
     assert got["lost an answer"][:4] == ("0", "2", "2", "3")
     assert "answer cells are missing: answer_double" in got["lost an answer"][4]
     assert status == 1  # some need a look
-    assert list(table) == sorted(table) and len(table) == 17
-    assert printed.count("\n[") + printed.startswith("[") == 17
-    assert "17 students, 10 graded, 7 need a look" in printed
+    assert list(table) == sorted(table) and len(table) == 19
+    assert printed.count("\n[") + printed.startswith("[") == 19
+    assert "19 students, 12 graded, 7 need a look" in printed
 
 
 @pytest.mark.slow

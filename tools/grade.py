@@ -99,7 +99,7 @@ class Course:
         return grade
 
     def _read(self, path: Path) -> tuple[NotebookNode, str]:
-        """The notebook, and a note on cells that are missing."""
+        """The notebook, as far as it counts, and a note on cells that are missing."""
         text = path.read_bytes()
         if not text.strip():
             raise NotebookError("the file is empty: ask for it again")
@@ -131,6 +131,10 @@ class Course:
             remarks.append(f"answer cells are missing: {', '.join(missing)}")
         if missing := [c for c in self.checks if c not in present]:
             remarks.append(f"check cells were missing and put back: {', '.join(missing)}")
+        last = max(i for i, cell in enumerate(nb.cells) if "nbgrader" in cell.metadata)
+        del nb.cells[last + 1 :]  # below it nothing counts, and it may take long: not run
+        for cell in nb.cells:
+            cell.metadata.pop("tags", None)  # skip-execution would give a check's points unearned
         return nb, "; ".join(remarks)
 
     def _autograde(self, folder: Path, cell_timeout: int | None) -> str:
