@@ -342,6 +342,16 @@ MUTANTS = [
         "you drop the sum",
     ),
     Mutant(
+        "x changed in place",
+        "task_2",
+        LAYER,
+        """
+        - x = x + self.dropout(self.attention(
+        + x += self.dropout(self.attention(
+        """,
+        "changes the x that it was given",
+    ),
+    Mutant(
         "dropout in evaluation too",
         "task_2",
         LAYER,
@@ -645,6 +655,18 @@ MUTANTS = [
         "compare with the best so far",
     ),
     Mutant(
+        "a first best of zero",
+        "task_4",
+        FIT,
+        """
+        - curve, best = [], None
+        + curve, best = [], copy.deepcopy(network.state_dict())
+        - not curve or score > max(curve)
+        + score > max(curve, default=0) and score > 0
+        """,
+        "is your first best 0",
+    ),
+    Mutant(
         "the epoch chosen on the test",
         "task_4",
         FIT,
@@ -783,7 +805,19 @@ MUTANTS = [
         - network.eval()
         + network.train()
         """,
-        "dropout is on",
+        "in training mode, where dropout drops",
+    ),
+    Mutant(
+        "the gradient kept",
+        "task_5",
+        SCORES,
+        """
+        - with torch.no_grad():
+        + if True:
+        -  last]).numpy()
+        +  last])
+        """,
+        "under torch.no_grad",
     ),
     Mutant(
         "seen films ranked",
@@ -867,6 +901,17 @@ MUTANTS = [
         + tied * rng.integers(2, size=len(tied))
         """,
         "each place comes as often",
+    ),
+    Mutant(
+        "noise to draw among equals",
+        "task_5",
+        PLACES,
+        """
+        - return 1 + better + rng.integers(tied + 1)
+        + noisy = scores + 1e-6 * rng.random(scores.shape)
+        +     return 1 + (noisy > noisy[np.arange(len(scores)), wanted][:, None]).sum(axis=1)
+        """,
+        "is noise added",
     ),
     Mutant(
         "the scores changed",
