@@ -433,6 +433,16 @@ MUTANTS = [
         "padding is scored like a film",
     ),
     Mutant(
+        "all rows of the table",
+        "task_3",
+        LOGITS,
+        """
+        - vectors[:-1].T
+        + vectors.T
+        """,
+        "five rows, four biases",
+    ),
+    Mutant(
         "film 0 taken for padding",
         "task_3",
         LOGITS,
@@ -472,6 +482,26 @@ MUTANTS = [
         +     return (each * real).mean()
         """,
         "padding is counted",
+    ),
+    Mutant(
+        "padding as a target",
+        "task_3",
+        LOSS,
+        """
+        - F.cross_entropy(logits[real], targets[real])
+        + F.cross_entropy(logits.flatten(0, 1), targets.flatten())
+        """,
+        "padding is no film",
+    ),
+    Mutant(
+        "places taken for films",
+        "task_3",
+        LOSS,
+        """
+        - F.cross_entropy(logits[real], targets[real])
+        + F.cross_entropy(logits, targets)
+        """,
+        "films are the last axis",
     ),
     Mutant(
         "padding taken for film 0",
@@ -1063,6 +1093,17 @@ MUTANTS = [
         + ("popularity",)
         """,
         "verdicts without chance",
+    ),
+    Mutant(
+        "a missing row not looked for",
+        "task_6",
+        VERDICTS,
+        """
+        -         if needed not in results:
+        -             raise ValueError(f"no row {needed!r}: without it the verdict has no scale")
+        +         paired_interval(results[needed], results[reference])
+        """,
+        "look first, and raise ValueError",
     ),
     Mutant(
         "undecided called level",
