@@ -133,6 +133,8 @@ def padding_mask(lengths: Tensor | Sequence[int], n: int) -> Tensor:
     lengths = torch.as_tensor(lengths)
     if lengths.ndim != 1:
         raise ValueError(f"lengths has shape {_shape(lengths)}: give one number a sequence")
+    if lengths.numel() and (lengths.is_floating_point() or lengths.dtype == torch.bool):
+        raise ValueError(f"lengths is {lengths.dtype}: give whole numbers, how many films each has")
     if lengths.numel() and not 0 <= int(lengths.min()) <= int(lengths.max()) <= n:
         raise ValueError(
             f"lengths run from {int(lengths.min())} to {int(lengths.max())}, the padded "
@@ -216,10 +218,16 @@ def apply_rotary(x: Tensor, positions: Tensor | Sequence[int], base: float = 10_
     if x.shape[-1] % 2:
         raise ValueError(f"features are turned in pairs: make d_head even, got {x.shape[-1]}")
     positions = torch.as_tensor(positions, device=x.device)
-    if positions.shape[-1:] != x.shape[-2:-1]:
+    try:
+        fits = torch.broadcast_shapes(positions.shape, x.shape[:-1]) == x.shape[:-1]
+    except RuntimeError:
+        fits = False
+    # One row for all, or an axis for each of x's: (n_sequences, n) would be taken for (n_heads, n).
+    if not fits or positions.shape[-1:] != x.shape[-2:-1] or positions.ndim not in (1, x.ndim - 1):
         raise ValueError(
             f"positions of shape {_shape(positions)} for x of shape {_shape(x)}: give one "
-            f"position for each of its {x.shape[-2]} vectors"
+            f"position for each of its {x.shape[-2]} vectors, for x with heads "
+            "positions[:, None, :]"
         )
     positions = positions.to(torch.promote_types(x.dtype, torch.float32))
     angles = positions[..., None] * _frequencies(x.shape[-1], base, positions)  # (..., n, d/2)

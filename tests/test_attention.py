@@ -278,6 +278,10 @@ def test_other_bad_input_is_refused() -> None:
         apply_rotary(y, [0, 1, 2])
     with pytest.raises(ValueError, match="each of its 3 vectors"):
         apply_rotary(x, [0, 1])
+    with pytest.raises(ValueError, match=r"positions\[:, None, :\]"):  # 2 sequences, 2 heads
+        apply_rotary(torch.randn(2, 2, 3, 4), torch.zeros(2, 3))
+    with pytest.raises(ValueError, match="give whole numbers"):
+        padding_mask([1.5, 2.0], 4)
 
 
 # ---- order -----------------------------------------------------------------------------------
