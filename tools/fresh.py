@@ -98,7 +98,7 @@ def _set_differs(what: str, before: dict[str, Any], now: dict[str, Any]) -> list
 
 def _finding_differs(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     name, allowed, problems = before["name"], tolerance(before), []
-    # The tolerance is not compared: the stored one decides, and may be a share of what was measured.
+    # The tolerance is not compared: the stored one decides, and may depend on what was measured.
     for part in ("claim", "n"):
         if before.get(part) != now.get(part):
             problems.append(f"finding {name!r}: {part} stored {before[part]}, now {now[part]}")

@@ -373,6 +373,16 @@ MUTANTS = [
         "positions forgotten",
     ),
     Mutant(
+        "as many places as windows",
+        "task_3",
+        NETWORK,
+        """
+        - torch.arange(items.shape[1])
+        + torch.arange(len(items))
+        """,
+        "must match the size",
+    ),
+    Mutant(
         "a position for each window",
         "task_3",
         NETWORK,
@@ -471,6 +481,16 @@ MUTANTS = [
         + (states @ vectors[:-1].T + bias).softmax(dim=-1)
         """,
         "takes logits",
+    ),
+    Mutant(
+        "softmax twice",
+        "task_3",
+        LOSS,
+        """
+        - F.cross_entropy(logits[real], targets[real])
+        + F.cross_entropy(logits[real].softmax(-1), targets[real])
+        """,
+        "softmax twice",
     ),
     Mutant(
         "padding counted in the loss",
