@@ -32,7 +32,7 @@ def test_every_run_is_stored_with_its_settings(stored):
     wanted = {run.key: run.settings for run in runs.runs(stored)}
     assert wanted == {key: run["settings"] for key, run in stored.items()}
     groups = {key.split("/")[0] for key in wanted}
-    assert groups == {"curve", "test", "loss-tune", "loss", "ablation"}
+    assert groups == {"curve", "test", "loss-tune", "loss", "ablation-tune", "ablation"}
 
 
 def test_ranks_are_places_among_unseen_films(stored):

@@ -21,7 +21,7 @@ from recsys_lab.results import GLUE_PREFIX, MIME, STRICT
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("chapters", "solutions")
 BUDGET_S = 90.0  # a section or a lab; a section with a language model asks for up to MAX_BUDGET_S
-MAX_BUDGET_S = 270.0
+MAX_BUDGET_S = 240.0
 MAX_MEMORY_MB = 4096
 
 

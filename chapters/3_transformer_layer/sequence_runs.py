@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import inspect
 import json
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -46,13 +48,26 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "Caser": {"lr": 3e-3, "batch_size": 32, "dropout": 0.3, "n_last": 5},
     "BERT4Rec": {"lr": 5e-3, "batch_size": 32, "dropout": 0.2},
 }
-CURVE_EPOCHS = {"SASRec": 40, "GRU4Rec": 40, "Caser": 40, "BERT4Rec": 80}
+CURVE_EPOCHS = {"SASRec": 40, "GRU4Rec": 60, "Caser": 40, "BERT4Rec": 80}
 LOSSES: dict[str, dict[str, Any]] = {  # SASRec's settings, but for the loss
+    "all films, softmax": {},
     "1 negative, binary": {"kind": "binary", "n_negatives": 1},
     "100 negatives, binary": {"kind": "binary", "n_negatives": 100},
     "100 negatives, softmax": {"kind": "softmax", "n_negatives": 100},
 }
 LOSS_RATES = (2e-3, 5e-3, 1e-2)  # tried on the first split, for each loss
+VARIANTS: dict[str, dict[str, Any]] = {
+    "two heads": {},
+    "one head": {"n_heads": 1},
+    "four heads": {"n_heads": 4},
+    "one layer": {"n_layers": 1},
+    "no feed-forward": {"without": "feed-forward"},
+    "no attention": {"without": "attention"},
+    "no residual": {"without": "residual"},
+    "no norm": {"without": "norm"},
+    "no positions": {"without": "positions"},
+}
+ABLATION_RATES = (2e-3, 5e-3)  # tried on the first split, for each variant
 
 
 class SampledSASRec(SASRec):
@@ -76,6 +91,9 @@ class SampledSASRec(SASRec):
         vectors, bias = items.vectors(films), items.bias[films]
         logits = (vectors @ hidden[:, :, None])[:, :, 0] + bias  # (n, 1 + n_negatives)
         if self.kind == "binary":
+            # The bias starts at the log of popularity; against uniform negatives the odds of the
+            # true film are its share times this. Without it the yes-or-no losses start far off.
+            logits = logits + math.log(n_items / self.n_negatives)
             labels = torch.zeros_like(logits)
             labels[:, 0] = 1
             return functional.binary_cross_entropy_with_logits(logits, labels)
@@ -160,27 +178,37 @@ def runs(stored: dict[str, Any]) -> Iterator[Run]:
                 yield Run("test", name, "test", name, settings | {"n_epochs": epochs}, split)
     full = SETTINGS["SASRec"]
     for name, loss in LOSSES.items():
-        for lr in LOSS_RATES:
-            tried = full | loss | {"lr": lr, "n_epochs": CURVE_EPOCHS["SASRec"]}
-            yield Run("loss-tune", f"{name}, {lr:g}", "curve", "SampledSASRec", tried, 0)
-        if (best := best_rate(stored, name)) is not None:
-            for split in SPLITS:
-                yield Run("loss", name, "test", "SampledSASRec", full | loss | best, split)
-    small = SETTINGS["SASRec"] | {"d_model": 32, "n_layers": 2, "n_epochs": 12}
-    variants: dict[str, dict[str, Any]] = {
-        "two heads": {},
-        "one head": {"n_heads": 1},
-        "four heads": {"n_heads": 4},
-        "one layer": {"n_layers": 1},
-        "no feed-forward": {"without": "feed-forward"},
-        "no attention": {"without": "attention"},
-        "no residual": {"without": "residual"},
-        "no norm": {"without": "norm"},
-        "no positions": {"without": "positions"},
-    }
-    for name, change in variants.items():
-        for split in ABLATION_SPLITS:
-            yield Run("ablation", name, "test", "AblatedSASRec", small | change, split)
+        model = "SampledSASRec" if loss else "SASRec"
+        longest = full | loss | {"n_epochs": CURVE_EPOCHS["SASRec"]}
+        yield from _tried("loss-tune", name, model, longest, LOSS_RATES)
+        best = best_setting(stored, "loss-tune", name, LOSS_RATES)
+        for split in SPLITS if loss and best else ():
+            yield Run("loss", name, "test", model, full | loss | best, split)
+    small = full | {"d_model": 32, "n_layers": 2, "n_epochs": 12}
+    for name, change in VARIANTS.items():
+        yield from _tried("ablation-tune", name, "AblatedSASRec", small | change, ABLATION_RATES)
+        best = best_setting(stored, "ablation-tune", name, ABLATION_RATES)
+        for split in ABLATION_SPLITS if best else ():
+            yield Run("ablation", name, "test", "AblatedSASRec", small | change | best, split)
+
+
+def _tried(
+    group: str, name: str, model: str, settings: dict[str, Any], rates: tuple[float, ...]
+) -> Iterator[Run]:
+    """One curve a learning rate, on the first split."""
+    for lr in rates:
+        yield Run(group, f"{name}, {lr:g}", "curve", model, settings | {"lr": lr}, 0)
+
+
+def best_setting(
+    stored: dict[str, Any], group: str, name: str, rates: tuple[float, ...]
+) -> dict[str, Any] | None:
+    """Learning rate and number of epochs with the best validation nDCG@10; None if not run yet."""
+    curves = {lr: stored.get(f"{group}/{name}, {lr:g}/0") for lr in rates}
+    if None in curves.values():
+        return None
+    lr = max(curves, key=lambda lr: max(curves[lr]["validation"]))
+    return {"lr": lr, "n_epochs": curves[lr]["epoch"][int(np.argmax(curves[lr]["validation"]))]}
 
 
 def best_epoch(stored: dict[str, Any], name: str) -> int | None:
@@ -191,15 +219,6 @@ def best_epoch(stored: dict[str, Any], name: str) -> int | None:
     epochs = curves[0]["epoch"]
     mean = np.mean([curve["validation"] for curve in curves], axis=0)
     return epochs[int(np.argmax(mean))]
-
-
-def best_rate(stored: dict[str, Any], loss: str) -> dict[str, Any] | None:
-    """Learning rate and number of epochs with the best validation nDCG@10; None if not run yet."""
-    curves = {lr: stored.get(f"loss-tune/{loss}, {lr:g}/0") for lr in LOSS_RATES}
-    if None in curves.values():
-        return None
-    lr = max(curves, key=lambda lr: max(curves[lr]["validation"]))
-    return {"lr": lr, "n_epochs": curves[lr]["epoch"][int(np.argmax(curves[lr]["validation"]))]}
 
 
 def train(run: Run) -> dict[str, Any]:
@@ -241,40 +260,49 @@ def ranks(scores: np.ndarray, train: Interactions, test: Interactions) -> list[i
 def rank_with_less(
     model: SequenceModel, train: Interactions, test: Interactions
 ) -> dict[str, list[int]]:
-    """The same trained model, shown only the last films of a history, or all of it shuffled."""
-    results = {}
-    whole = model.histories
-    for n_last in (1, 5, 10, 20):
-        model.histories = Histories(last_events(train, n_last))
-        results[f"last {n_last}"] = ranks(model.score(), train, test)
-    shuffled = Interactions(
-        train.users,
-        train.items,
-        train.ratings,
-        np.random.default_rng(model.seed).permutation(len(train)),
-        user_ids=train.user_ids,
-        item_ids=train.item_ids,
-    )
-    model.histories = Histories(shuffled)
-    results["shuffled"] = ranks(model.score(), train, test)
+    """The same trained model, shown only the last films of a window, or its films shuffled."""
+    seed, window = model.seed, model.max_length
+    views = {f"last {n}": last_events(train, n, seed) for n in (1, 5, 10, 20)}
+    views["last 5 shuffled"] = last_events(train, window, seed, n_shuffled=5)
+    views["shuffled"] = last_events(train, window, seed, n_shuffled=window)
+    whole, results = model.histories, {}
+    for name, view in views.items():
+        model.histories = Histories(view)
+        results[name] = ranks(model.score(), train, test)
     model.histories = whole
     return results
 
 
-def last_events(train: Interactions, n_last: int) -> Interactions:
-    """The last ``n_last`` events of each user, equal timestamps in random order."""
-    chance = np.random.default_rng(0).random(len(train))
+def last_events(
+    train: Interactions, n_last: int, seed: int = 0, n_shuffled: int = 0
+) -> Interactions:
+    """The last ``n_last`` events of each user, in the order in which a model with this seed reads
+    them; the last ``n_shuffled`` of those in random order. Timestamps are places in that order."""
+    chance = np.random.default_rng(seed).random(len(train))  # as in SequenceModel.score
     order = np.lexsort((chance, train.timestamps, train.users))
     from_end = np.concatenate([np.arange(n)[::-1] for n in train.counts("users")])
-    return train.select(np.sort(order[from_end < n_last]))
+    place = np.arange(len(train))
+    anywhere = len(train) + np.random.default_rng([seed, 1]).permutation(len(train))
+    place = np.where(from_end < n_shuffled, anywhere, place)
+    rows = order[from_end < n_last]
+    return Interactions(
+        train.users[rows],
+        train.items[rows],
+        train.ratings[rows],
+        place[from_end < n_last],
+        user_ids=train.user_ids,
+        item_ids=train.item_ids,
+    )
 
 
 # ---- the store -------------------------------------------------------------------------------
 def code_hash() -> str:
-    """Of the package's code that the stored numbers depend on."""
+    """Of the code that the stored numbers depend on."""
     digest = hashlib.sha256()
     for name in CODE:
         digest.update((ROOT / "recsys_lab" / name).read_bytes())
+    for part in (SampledSASRec, Nothing, AblatedSASRec, train, ranks, rank_with_less, last_events):
+        digest.update(inspect.getsource(part).encode())
     return digest.hexdigest()[:16]
 
 
@@ -301,7 +329,7 @@ def _save(stored: dict[str, Any]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--jobs", type=int, default=2, help="runs side by side (default: 2)")
-    parser.add_argument("--only", default="", help="curve, test, loss-tune, loss or ablation")
+    parser.add_argument("--only", default="", help="a group: curve, test, loss or ablation")
     arguments = parser.parse_args()
     os.environ |= {"OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"}  # for the processes below
     saved = json.loads(STORE.read_text()) if STORE.exists() else {}
