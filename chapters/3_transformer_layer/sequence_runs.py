@@ -4,7 +4,7 @@ sequence_runs.json beside this file; the section reads them and repeats one of t
     .venv/bin/python chapters/3_transformer_layer/sequence_runs.py [--jobs 2] [--only curve]
 
 A run that is stored already is not repeated, unless the code of the models has changed since; stop
-it whenever you like and start it again. All runs take about an hour on two cores.
+it whenever you like and start it again. All runs take an hour and a half on two cores.
 """
 
 from __future__ import annotations
@@ -182,7 +182,7 @@ def runs(stored: dict[str, Any]) -> Iterator[Run]:
         longest = full | loss | {"n_epochs": CURVE_EPOCHS["SASRec"]}
         yield from _tried("loss-tune", name, model, longest, LOSS_RATES)
         best = best_setting(stored, "loss-tune", name, LOSS_RATES)
-        for split in SPLITS if loss and best else ():
+        for split in SPLITS if best else ():
             yield Run("loss", name, "test", model, full | loss | best, split)
     small = full | {"d_model": 32, "n_layers": 2, "n_epochs": 12}
     for name, change in VARIANTS.items():
