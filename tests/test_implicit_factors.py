@@ -9,7 +9,7 @@ import torch
 
 from recsys_lab.data import Interactions, holdout_per_user, load_movielens
 from recsys_lab.evaluation import evaluate, rmse
-from recsys_lab.models import ALS, BPR, IALS, Baseline, Popularity, least_squares
+from recsys_lab.models import ALS, BPR, EASE, EDLAE, IALS, Baseline, Popularity, least_squares
 from recsys_lab.models.least_squares import Observed, solve_cg, solve_cholesky
 
 FIXTURE = Path(__file__).parent / "data" / "implicit_factors.npz"
@@ -395,6 +395,42 @@ def test_bpr_learns(split):
     assert np.isfinite(BPR(3, n_epochs=2).fit(small()).score([0, 1])).all()  # no or one event
 
 
+# --- EDLAE ----------------------------------------------------------------------------------
+
+
+def test_edlae_without_extras_is_ease(split):
+    ease, same = EASE(300.0).fit(split.train), EDLAE(300.0).fit(split.train)
+    np.testing.assert_allclose(same.score(), ease.score(), atol=1e-5)
+
+
+def test_edlae_is_a_ridge_regression_for_each_film():
+    data = small()
+    model = EDLAE(0.7, dropout=0.3, stars=0.5, user_power=0.4, item_power=0.2).fit(data)
+    ratings = data.matrix("ratings").toarray()
+    x = np.where(ratings > 0, 1 + 0.5 * (ratings / data.ratings.mean() - 1), 0)
+    n = data.counts("users")
+    w = np.maximum(n, 1) ** -0.4
+    w *= len(data) / (w @ n)
+    for film in range(data.n_items):
+        others = np.arange(data.n_items) != film
+        z = x[:, others]
+        gram = z.T @ (w[:, None] * z)
+        a = gram + 0.7 * np.eye(len(gram)) + 0.3 / 0.7 * np.diag(np.diag(gram))
+        b = np.linalg.solve(a, z.T @ (w * x[:, film]))
+        scale = max(data.counts("items")[film], 1) ** 0.2
+        np.testing.assert_allclose(model.weights[others, film], b / scale, atol=1e-5)
+
+
+def test_edlae_penalty_is_the_mean_of_dropout():
+    """E |x - sum_i d_i / (1 - p) x_i b_i|^2 = |x - Xb|^2 + p / (1 - p) sum_i |x_i|^2 b_i^2."""
+    rng = np.random.default_rng(0)
+    x, y, b, p = rng.normal(size=(6, 4)), rng.normal(size=6), rng.normal(size=4), 0.3
+    drawn = rng.random((200_000, 6, 4)) > p
+    losses = ((y - (drawn / (1 - p) * x) @ b) ** 2).sum(1)
+    exact = ((y - x @ b) ** 2).sum() + p / (1 - p) * ((x**2).sum(0) @ b**2)
+    assert losses.mean() == pytest.approx(exact, abs=5 * losses.std() / 200_000**0.5)
+
+
 # --- bad settings ---------------------------------------------------------------------------
 
 
@@ -412,6 +448,8 @@ def test_bpr_learns(split):
         (lambda: BPR(0), "start at 1"),
         (lambda: BPR(l2=-0.1), "negative"),
         (lambda: BPR(lr=0.0), "positive"),
+        (lambda: EDLAE(l2=0.0), "positive"),
+        (lambda: EDLAE(dropout=1.0), "dropout"),
         (lambda: IALS().score([0]), "not fitted"),
         (lambda: ALS().score([0]), "not fitted"),
         (lambda: BPR().score([0]), "not fitted"),

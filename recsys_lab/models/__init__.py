@@ -6,6 +6,7 @@ from recsys_lab.models.base import RatingPredictor, Recommender
 from recsys_lab.models.baseline import Baseline, ItemMean
 from recsys_lab.models.content import ContentProfile, TfidfContent, item_text
 from recsys_lab.models.ease import EASE
+from recsys_lab.models.edlae import EDLAE
 from recsys_lab.models.hybrid import SwitchingHybrid, WeightedHybrid, standardize
 from recsys_lab.models.knn import ItemKNN, UserKNN, cosine_similarity, keep_neighbours
 from recsys_lab.models.naive_bayes import NaiveBayes
@@ -20,6 +21,7 @@ __all__ = [
     "ALS",
     "BPR",
     "EASE",
+    "EDLAE",
     "FM",
     "IALS",
     "NCF",
