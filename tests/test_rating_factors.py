@@ -290,7 +290,7 @@ def test_fm_is_the_double_sum():
     v = np.concatenate([machine.user_v.detach().numpy(), machine.item_v.detach().numpy()])
     for u, i in ((0, 0), (3, 4), (2, 1)):
         x = np.concatenate([np.eye(4)[u], x_u[u], np.eye(5)[i], x_i[i]])
-        y = float(machine.w_0) + w @ x
+        y = machine.w_0.item() + w @ x
         for a in range(len(x)):
             for b in range(a + 1, len(x)):
                 y += (v[a] @ v[b]) * x[a] * x[b]

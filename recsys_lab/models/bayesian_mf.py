@@ -135,7 +135,7 @@ class BayesianMF(RatingPredictor):
                 target = ratings - z[other][owners[other], 0]
                 outer = (seen[:, :, None] * seen[:, None, :]).flatten(1)  # (n_others, d^2)
                 gram = torch.zeros(len(z[name]), d * d, device=where)
-                gram[side.owners] = precision * weighted_sums(outer, side, torch.ones_like(ratings))
+                gram[side.owners] = precision * weighted_sums(outer, side)
                 right = torch.zeros_like(z[name])
                 right[side.owners] = precision * weighted_sums(seen, side, target)
                 given = (prior.mean, prior.precision, rng.standard_normal(z[name].shape))

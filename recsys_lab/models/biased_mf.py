@@ -26,7 +26,7 @@ class BiasedMF(RatingPredictor):
 
     Raises:
         ValueError: bad settings, or (``fit``) the checkpoint of another model.
-        FloatingPointError: (``fit``) the steps were too large.
+        FloatingPointError: (``fit``) the steps were too large: large batches need a small ``lr``.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class BiasedMF(RatingPredictor):
                 self.step(*batches[batch])
             epoch += 1
             if not all(torch.isfinite(table).all() for table in self.weights.values()):
-                raise FloatingPointError(f"epoch {epoch}: no longer numbers; try a smaller lr.")
+                raise FloatingPointError(f"epoch {epoch}: not a number; try a smaller lr or batch.")
             if validation is not None:
                 error = self.predict(validation.users, validation.items) - validation.ratings
                 self.rmse.append(float(np.sqrt(np.mean(error**2))))

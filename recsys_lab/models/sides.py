@@ -28,13 +28,17 @@ def one_side(owners: np.ndarray, others: np.ndarray, where: torch.device) -> Sid
     return Side(*(torch.from_numpy(part.copy()).to(where) for part in parts))
 
 
-def weighted_sums(table: torch.Tensor, side: Side, weights: torch.Tensor) -> torch.Tensor:
+def weighted_sums(
+    table: torch.Tensor, side: Side, weights: torch.Tensor | None = None
+) -> torch.Tensor:
     """For each owner the sum of weight * table[other] over its ratings: (n_owners, n_columns).
 
-    ``weights`` (n,) in the order of the ratings. No (n, n_columns) array is made.
+    ``weights`` (n,) in the order of the ratings; None weighs all by 1. No array of (n, n_columns)
+    is made.
     """
+    weights = None if weights is None else weights[side.order]
     return torch.nn.functional.embedding_bag(
-        side.others, table, side.starts[:-1], mode="sum", per_sample_weights=weights[side.order]
+        side.others, table, side.starts[:-1], mode="sum", per_sample_weights=weights
     )
 
 

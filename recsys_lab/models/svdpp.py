@@ -26,7 +26,7 @@ class SVDpp(BiasedMF):
         l2: float = 0.02,
         n_epochs: int = 20,
         lr: float = 0.007,
-        batch_size: int = 4096,
+        batch_size: int = 2048,
         patience: int | None = None,
         seed: int = 0,
     ):
@@ -42,7 +42,6 @@ class SVDpp(BiasedMF):
         self.root = torch.from_numpy(root.astype(np.float32)).to(where)  # (n_users,)
         self.of_user = one_side(train.users, train.items, where)  # N(u)
         self.of_item = one_side(train.items, train.users, where)  # who has i in N(u)
-        self.ones = torch.ones(len(train), device=where)
         rng = np.random.default_rng([self.seed, 1])
         table = rng.normal(0, 0.1, weights["items"].shape)
         table[:, :2] = 0.0  # the biases have no implicit part
@@ -51,7 +50,7 @@ class SVDpp(BiasedMF):
 
     def user_vectors(self) -> torch.Tensor:
         users = self.weights["users"].clone()
-        total = weighted_sums(self.weights["implicit"], self.of_user, self.ones)
+        total = weighted_sums(self.weights["implicit"], self.of_user)
         users[self.of_user.owners] += self.root[self.of_user.owners, None] * total
         return users  # (n_users, 2 + n_factors)
 
@@ -65,7 +64,7 @@ class SVDpp(BiasedMF):
         push = torch.zeros_like(users)
         push[by_user.owners] = self.root[by_user.owners, None] * down_users
         push[by_user.owners, 0] = by_user.counts[:, 0]
-        down_implicit = weighted_sums(push, self.of_item, self.ones)
+        down_implicit = weighted_sums(push, self.of_item)
         seen = self.of_item.owners
         down_implicit -= self.l2 * down_implicit[:, :1] * self.weights["implicit"][seen]
         down_users.addcmul_(by_user.counts, own, value=-self.l2)
