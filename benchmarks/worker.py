@@ -17,6 +17,7 @@ are never timed. Only numpy is needed here, so it runs in any environment.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import json
@@ -58,6 +59,10 @@ def memory() -> tuple[float, float]:
 def forget_peak() -> None:
     """Let the peak start anew at what is held now; where that is impossible, it stays."""
     gc.collect()
+    try:
+        ctypes.CDLL(None).malloc_trim(0)  # what the warm-up freed goes back to the system
+    except (AttributeError, OSError, TypeError):
+        pass
     try:
         CLEAR.write_text("5")
     except OSError:

@@ -267,10 +267,10 @@ def test_a_missing_environment_is_one_message(project: list, capsys: pytest.Capt
 
 # ---- the commands --------------------------------------------------------------------------
 def test_the_runner_knows_its_benchmarks(capsys: pytest.CaptureFixture) -> None:
-    assert set(run.available()) == {"knn_baseline", "metrics", "sasrec"}
+    assert set(run.available()) == {"factor_models", "knn_baseline", "metrics", "sasrec"}
     assert set(run.PEERS.values()) | {ENVIRONMENT} == set(environments.REQUIREMENTS)
     assert run.main(["nothing"]) == 2
-    assert "there are: knn_baseline, metrics, sasrec" in capsys.readouterr().out
+    assert "there are: factor_models, knn_baseline, metrics, sasrec" in capsys.readouterr().out
 
 
 def test_wrong_use_is_told(capsys: pytest.CaptureFixture) -> None:
