@@ -59,8 +59,8 @@ class Pair:
 
 def ials(solver: str, d: int = 64, n_epochs: int = 15) -> tuple[dict, dict]:
     """Hu, Koren and Volinsky's objective with the same weights: implicit's alpha is 1 + ours."""
-    ours = {"n_factors": d, "alpha": 10.0, "l2": 30.0, "nu": 0.0, "n_epochs": n_epochs}
-    theirs = {"factors": d, "alpha": 11.0, "regularization": 30.0, "iterations": n_epochs}
+    ours = {"n_factors": d, "alpha": 2.0, "l2": 30.0, "nu": 0.0, "n_epochs": n_epochs}
+    theirs = {"factors": d, "alpha": 3.0, "regularization": 30.0, "iterations": n_epochs}
     return (
         ours | {"solver": solver, "seed": 0},
         theirs | {"use_cg": solver == "cg", "random_state": 0},
@@ -70,7 +70,7 @@ def ials(solver: str, d: int = 64, n_epochs: int = 15) -> tuple[dict, dict]:
 def bpr(n_epochs: int) -> tuple[dict, dict]:
     return (
         {"n_factors": 64, "n_epochs": n_epochs, "lr": 0.005, "l2": 0.01, "seed": 0},
-        {"factors": 64, "iterations": n_epochs, "learning_rate": 0.05, "regularization": 0.01}
+        {"factors": 64, "iterations": n_epochs, "learning_rate": 0.01, "regularization": 0.01}
         | {"verify_negative_samples": True, "random_state": 0},
     )
 

@@ -131,13 +131,11 @@ def prepare_myfm(data: SimpleNamespace, name: str, settings: dict):
     test = one_hot(data.test_users, data.test_items)
     rank, n_iter = settings.pop("rank"), settings.pop("n_iter")
     kept = settings.pop("n_kept_samples")
-    groups = [data.n_users, data.n_items]
+    groups, ratings = [data.n_users, data.n_items], data.ratings
 
     def fit():
         model = myfm.MyFMRegressor(rank=rank, **settings)
-        return model.fit(
-            train, data.ratings, n_iter=n_iter, n_kept_samples=kept, group_shapes=groups
-        )
+        return model.fit(train, ratings, n_iter=n_iter, n_kept_samples=kept, group_shapes=groups)
 
     def score(model) -> np.ndarray:
         return np.clip(model.predict(test), 1, 5)

@@ -86,7 +86,9 @@ def answer(task: dict, contenders, data: SimpleNamespace | None) -> tuple[dict, 
     if task["do"] == "memory":  # of the whole job: data, the library's form of it, and the fit
         forget_peak()
         imports_mb, _ = memory()
-        fit, _ = contenders.prepare(load(task["data"]), contender, settings)
+        job = load(task["data"])
+        fit, _ = contenders.prepare(job, contender, settings)
+        del job.users, job.items, job.ratings  # the library has them in its own form now
         forget_peak()
         ready_mb, _ = memory()
         model = fit()
