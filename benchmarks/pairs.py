@@ -75,6 +75,16 @@ def bpr(n_epochs: int) -> tuple[dict, dict]:
     )
 
 
+# More ridge than Surprise's defaults have: both do better, and the order in which ratings are taken,
+# which is not the same, matters less.
+SVD = (
+    {"n_factors": 100, "l2": 0.08, "n_epochs": 32, "lr": 0.005, "seed": 0},
+    {"n_factors": 100, "reg_all": 0.08, "n_epochs": 32, "lr_all": 0.005, "random_state": 0},
+)
+SVDPP = (
+    {"n_factors": 20, "l2": 0.04, "n_epochs": 20, "lr": 0.007, "seed": 0},
+    {"n_factors": 20, "reg_all": 0.04, "n_epochs": 20, "lr_all": 0.007, "random_state": 0},
+)
 BPR_NOTE = (
     "each with its own optimiser and learning rate: AdamW on batches, stochastic gradient descent "
     "pair by pair; same factors, epochs, and negatives that are never positives"
@@ -89,10 +99,9 @@ def pairs() -> list[Pair]:
     def add(name: str, data: str, ours: str, theirs: str, settings: tuple[dict, dict], **options):
         found.append(Pair(name, data, ours, theirs, *settings, **options))
 
-    seed = ({"seed": 0}, {"random_state": 0})
     add("Baseline", "100k-stars", "Baseline", "surprise.BaselineOnly", ({}, {}), repeats=5)
-    add("BiasedMF", "100k-stars", "BiasedMF", "surprise.SVD", seed, repeats=5, max_ratio=1.0)
-    add("SVDpp", "100k-stars", "SVDpp", "surprise.SVDpp", seed, repeats=5, max_ratio=0.1)
+    add("BiasedMF", "100k-stars", "BiasedMF", "surprise.SVD", SVD, repeats=5, max_ratio=1.0)
+    add("SVDpp", "100k-stars", "SVDpp", "surprise.SVDpp", SVDPP, repeats=5, max_ratio=0.1)
     add("NMF", "100k-stars", "NMF", "surprise.NMF", seed, repeats=5,
         note="both multiply; theirs goes through factors one after the other")  # fmt: skip
     add("RatingKNN", "100k-stars", "RatingKNN", "surprise.KNNBaseline",
@@ -143,7 +152,7 @@ def pairs() -> list[Pair]:
           "reg_weight": 0.0, "train_batch_size": 2048}),
         repeats=1, note=NETWORK_NOTE)  # fmt: skip
 
-    add("BiasedMF", "1m-stars", "BiasedMF", "surprise.SVD", seed, repeats=2)
+    add("BiasedMF", "1m-stars", "BiasedMF", "surprise.SVD", SVD, repeats=2)
     add("ItemKNN", "1m-clicks", "ItemKNN", "implicit.Cosine", knn, repeats=3)
     add("EASE", "1m-clicks", "EASE", "recbole.EASE",
         ({"l2": 500.0}, {"reg_weight": 500.0}), repeats=2)  # fmt: skip
