@@ -75,7 +75,7 @@ def bpr(n_epochs: int) -> tuple[dict, dict]:
     )
 
 
-# More ridge than Surprise's defaults have: both do better, and the order in which ratings are taken,
+# More ridge than Surprise's defaults have: both do better, and the order of the ratings in an epoch,
 # which is not the same, matters less.
 SVD = (
     {"n_factors": 100, "l2": 0.08, "n_epochs": 32, "lr": 0.005, "seed": 0},
@@ -102,7 +102,8 @@ def pairs() -> list[Pair]:
     add("Baseline", "100k-stars", "Baseline", "surprise.BaselineOnly", ({}, {}), repeats=5)
     add("BiasedMF", "100k-stars", "BiasedMF", "surprise.SVD", SVD, repeats=5, max_ratio=1.0)
     add("SVDpp", "100k-stars", "SVDpp", "surprise.SVDpp", SVDPP, repeats=5, max_ratio=0.1)
-    add("NMF", "100k-stars", "NMF", "surprise.NMF", seed, repeats=5,
+    add("NMF", "100k-stars", "NMF", "surprise.NMF",
+        ({"seed": 0}, {"random_state": 0}), repeats=5,
         note="both multiply; theirs goes through factors one after the other")  # fmt: skip
     add("RatingKNN", "100k-stars", "RatingKNN", "surprise.KNNBaseline",
         ({"kind": "baseline"}, {}), repeats=5)  # fmt: skip
