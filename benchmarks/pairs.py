@@ -75,8 +75,8 @@ def bpr(n_epochs: int) -> tuple[dict, dict]:
     )
 
 
-# More ridge than Surprise's defaults have: both do better, and the order in which an epoch takes the
-# ratings, which is not the same, matters less.
+# More ridge than Surprise's defaults have: both do better, and the order in which an epoch takes
+# the ratings, which is not the same, matters less.
 SVD = (
     {"n_factors": 100, "l2": 0.08, "n_epochs": 32, "lr": 0.005, "seed": 0},
     {"n_factors": 100, "reg_all": 0.08, "n_epochs": 32, "lr_all": 0.005, "random_state": 0},
@@ -124,7 +124,7 @@ def pairs() -> list[Pair]:
         repeats=5, note="ours by Lanczos, theirs randomised: both their defaults")  # fmt: skip
     knn = ({"n_neighbors": 300}, {"K": 300})
     add("ItemKNN", "100k-clicks", "ItemKNN", "implicit.Cosine", knn, repeats=5,
-        note="theirs keeps the neighbours of the item seen, ours those of the candidate")  # fmt: skip
+        note="theirs keeps the neighbours of the item seen, ours of the candidate")  # fmt: skip
     add("EASE", "100k-clicks", "EASE", "recbole.EASE",
         ({"l2": 200.0}, {"reg_weight": 200.0}), repeats=5, max_seconds=0.5)  # fmt: skip
     add("IALS", "100k-clicks", "IALS", "implicit.ALS", ials("cg"), repeats=7, max_ratio=1.0)
