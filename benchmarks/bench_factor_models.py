@@ -344,7 +344,8 @@ def compare(options: argparse.Namespace) -> int:
             for pair in rows:
                 repeats = 1 if options.quick else options.repeats or pair.repeats
                 step(state, "rows", pair.key, partial(bench.row, pair, repeats), report.line)
-                state["floors"].setdefault(pair.data, data_sets.floors(bench.set(pair.data)[0]))
+                if pair.data not in state["floors"]:
+                    state["floors"][pair.data] = data_sets.floors(bench.set(pair.data)[0])
             for sweep in sweeps:
                 repeats = options.repeats or sweep.repeats
                 work = partial(bench.growth, sweep, repeats)
