@@ -92,7 +92,7 @@ def all_of(data: Interactions, kind: str) -> data_sets.Part:
 def sweeps() -> list[Sweep]:
     events = tuple(125_000 * 2**step for step in range(4))
     dimensions = (16, 32, 64, 128, 256)
-    n_items = (750, 1_500, 3_000, 6_000)
+    n_items = (500, 1_000, 2_000, 4_000)
     n_users = (118, 236, 472, 943)
     clicks, stars = "growth-clicks", "growth-stars"
 
