@@ -352,6 +352,7 @@ def compare(options: argparse.Namespace) -> int:
                 step(state, "growth", sweep.name, work, growth.line)
         finally:
             state["versions"] |= bench.versions
+            keep(state)
             bench.close()
     state["load"].append(os.getloadavg()[0])
     result = {
