@@ -56,7 +56,17 @@ def test_a_rating_predictor_is_chosen_by_its_error(stored):
     assert runs.best_settings(stored, "ALS, stars") == best["settings"]
 
 
-def test_squared_error_by_hand():
+def test_settings_are_chosen_inside_the_training_part():
+    data = load_movielens()
+    tuning, split = holdout_per_user(data, 0.25, 0.15, seed=0), holdout_per_user(data, 0.25, seed=0)
+    train, validation, test = (
+        set(zip(part.users, part.items)) for part in (split.train, tuning.validation, split.test)
+    )
+    assert validation <= train and set(zip(tuning.test.users, tuning.test.items)) == test
+
+
+def test_squared_error_by_hand(monkeypatch):
+    monkeypatch.setenv("RECSYS_LAB_DEVICE", "cpu")
     data = Interactions([0, 0, 1], [0, 2, 1])
     users, positives, negatives = torch.tensor([[0, 1], [2, 1], [1, 0]])
     model = runs.SquaredError(n_factors=2, n_epochs=1, l2=0.3).fit(data)

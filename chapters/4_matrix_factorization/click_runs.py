@@ -137,7 +137,8 @@ CANDIDATES = {
         "edlae",
     ),
     "BPR": Candidate(BPR, PAIRS, {}, "bpr negatives"),
-    "squared error": Candidate(SquaredError, PAIRS, {}, "bpr negatives"),
+    # Its loss is on another scale than BPR's, and so is its ridge: a range as wide, further up.
+    "squared error": Candidate(SquaredError, PAIRS | {"l2": _log(0.02, 0.3)}, {}, "bpr negatives"),
 }
 BLENDED = ("iALS", "EDLAE, stars", "ALS, stars")
 SEEDED = (BPR, IALS, ALS)
