@@ -141,7 +141,8 @@ def test_references_are_complete_and_findable():
         assert key[0] in {word.lstrip("{")[0] for word in words}, f"{key}: first author is {words}"
         assert entry.fields["year"] in key, f"{key}: the key tells another year"
         assert re.fullmatch(r"[a-z]+\d{4}\w+", key), f"{key}: author, year, word"
-        venue = {"journal", "booktitle", "publisher", "institution", "eprint"} & set(entry.fields)
+        places = {"journal", "booktitle", "publisher", "institution", "eprint", "howpublished"}
+        venue = places & set(entry.fields)
         assert entry.fields["title"] and venue, f"{key}: no place of publication"
         if "eprint" in entry.fields:
             assert re.fullmatch(r"\d{4}\.\d{4,5}|[a-z-]+/\d{7}", entry.fields["eprint"]), key
@@ -162,7 +163,7 @@ def test_the_repaired_listings_run():
     """The Python lines of the page, in their order, in one namespace."""
     text = (ROOT / "appendix" / "listings.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
-    assert len(blocks) == 5
+    assert len(blocks) == 9
     space: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "appendix/listings.md", "exec"), space)
