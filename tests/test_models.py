@@ -201,7 +201,7 @@ def test_every_exported_name_is_tested() -> None:
         if isinstance(getattr(models, name), type)
         and name not in ("Recommender", "RatingPredictor")
     }
-    others = ("sequences", "implicit_factors", "rating_factors", "deep_models")
+    others = ("sequences", "implicit_factors", "rating_factors", "deep_models", "negatives")
     text = "\n".join(Path(__file__).with_name(f"test_{name}.py").read_text() for name in others)
     elsewhere = {name for name in public if re.search(rf"\b{name}\(|\b{name}[,\]]", text)}
     assert public - classes <= elsewhere | {"SequenceModel"}  # their base

@@ -296,7 +296,7 @@ def test_fm_is_the_double_sum():
                 y += (v[a] @ v[b]) * x[a] * x[b]
         predicted, squares = machine(torch.tensor([u]), torch.tensor([i]))
         assert predicted.item() == pytest.approx(y, rel=1e-4, abs=1e-4)
-        assert float(squares) == pytest.approx(((v * x[:, None]) ** 2).sum(), rel=1e-4)
+        assert squares.item() == pytest.approx(((v * x[:, None]) ** 2).sum(), rel=1e-4)
 
 
 def test_fm_resumes(tmp_path):
