@@ -158,6 +158,11 @@ def replace(nb, number, old, new):
     cell(nb, number).source = cell(nb, number).source.replace(old, new)
 
 
+def as_lab(nb, n_more):
+    cell(nb, MEAN).metadata["nbgrader"] = {"grade_id": "given_mean"}
+    replace(nb, MEAN, 'print("a")', "a = 1\n" * n_more)
+
+
 def show(nb, number, **output):
     cell(nb, number).outputs.append(new_output(**output))
 
@@ -218,6 +223,8 @@ BROKEN = [
     ("within_budget", lambda nb: own(nb)["run"].update(peak_mb=5000), "used 5000 MB, at most 4096 MB"),
     ("within_budget", lambda nb: own(nb).update(budget_s=300), "budget_s 300 is above 240"),
     ("cells_short", lambda nb: replace(nb, MEAN, 'print("a")', "a = 1\n" * 20), r"cell 5 .*24 lines, at most 20"),
+    ("cells_short", lambda nb: as_lab(nb, 20), None),
+    ("cells_short", lambda nb: as_lab(nb, 27), r"cell 5 .*31 lines, at most 30"),
     ("cells_short", lambda nb: replace(nb, SETUP, "from myst", "a = 1\n" * 7 + "from myst"), r"cell 2 .*9 lines, at most 8"),
     ("tags_known", lambda nb: tag(nb, MEAN, "nbval-chek-output"), r"cell 5 .*unknown tag 'nbval-chek-output'"),
     ("tags_known", lambda nb: tag(nb, MEAN, "nbval-skip"), r"cell 5 .*unknown tag 'nbval-skip'"),

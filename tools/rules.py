@@ -25,6 +25,7 @@ from tools.notebooks import MAX_BUDGET_S, MAX_MEMORY_MB, ROOT
 
 MAX_OUTPUT_BYTES = 500_000
 MAX_CELL_LINES = 20
+MAX_LAB_CELL_LINES = 30  # answers, checks and what is given to them
 MAX_SETUP_LINES = 8
 MIN_ALT_WORDS, MIN_ALT_LETTERS = 4, 20
 TAGS = {
@@ -239,12 +240,11 @@ def within_budget(page: Page) -> list[str]:
 
 
 def cells_short(page: Page) -> list[str]:
-    """One idea a cell: at most 20 lines, and 8 for the set-up cell of a section."""
+    """One idea a cell: at most 20 lines, 30 in a lab, and 8 for the set-up cell of a section."""
     problems = []
     for index, (place, cell) in enumerate(page.code()):
-        if "nbgrader" in cell.metadata:
-            continue
         most = MAX_SETUP_LINES if index == 0 and page.is_section else MAX_CELL_LINES
+        most = MAX_LAB_CELL_LINES if "nbgrader" in cell.metadata else most
         lines = len(cell.source.strip().splitlines())
         if lines > most:
             problems.append(f"{place}: {lines} lines, at most {most}; split it")
