@@ -52,16 +52,15 @@ def item_texts(
 ) -> list[str]:
     """One line of text a film: "Toy Story (1995). Animation, Children's, Comedy."
 
-    What is missing is left out; a film of which nothing is known gives "Unknown title". The
-    graph's facts are no field: its people and places are ids without names. Derived in
-    chapters/5_llm_finetuning/1_text_for_machines.
+    What is missing is left out. The graph's facts are no field: its entities have no names.
+    Derived in chapters/5_llm_finetuning/1_text_for_machines.
 
     Args:
         fields: some of title, year, genres; the text keeps this order whatever order is given.
         max_chars: longer texts are cut at a space and end in "…"; at least 20.
 
     Returns:
-        n_items strings in index order, none empty.
+        n_items strings; "Unknown title" for a film of which nothing is known.
 
     Raises:
         ValueError: an unknown field, no field, or a limit below 20.
@@ -79,9 +78,9 @@ def liked_items(
 ) -> np.ndarray:
     """The films that a user rated `min_rating` or more, newest first, at most n: (<= n,) indices.
 
-    Many ratings of MovieLens share their second. Such ties fall in an order drawn from `seed` and
-    the user, not in that of the ids, which follows popularity: the same call, the same list. Derived in
-    chapters/5_llm_finetuning/1_text_for_machines.
+    Ratings of one second, of which MovieLens has many, fall in an order drawn from `seed` and the
+    user, not in that of the ids, which follows popularity. The same call gives the same list.
+    Derived in chapters/5_llm_finetuning/1_text_for_machines.
 
     Args:
         train: only its events are read, so a held-out film cannot slip in.
@@ -96,8 +95,8 @@ def liked_items(
         raise ValueError(f"n is {n}: ask for at least one film, or for all with None.")
     rows = np.flatnonzero((train.users == user) & (train.ratings >= min_rating))
     rows = rows[np.argsort(train.items[rows], kind="stable")]  # the order of the file plays no part
-    tie_break = np.random.default_rng([seed, int(user)]).random(len(rows))
-    newest = np.lexsort((tie_break, -train.timestamps[rows]))
+    drawn = np.random.default_rng([seed, int(user)]).random(len(rows))
+    newest = np.lexsort((drawn, -train.timestamps[rows]))
     return train.items[rows[newest]][:n]
 
 
@@ -111,9 +110,8 @@ def user_text(
 ) -> str:
     """A user as the list of the films that they liked, newest first, in one line.
 
-    Liked means rated `min_rating` or more; which films and in which order: `liked_items`. Each
-    film stands in quotation marks, so that a title stays a title. Derived in
-    chapters/5_llm_finetuning/1_text_for_machines.
+    The films of `liked_items`, each in quotation marks, so that a title stays a title.
+    Derived in chapters/5_llm_finetuning/1_text_for_machines.
 
     Args:
         texts: (n_items,) what to write for each film, made once; title and year if None.
