@@ -4,7 +4,7 @@ import copy
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -55,40 +55,79 @@ class CausalLM:
         self.model.to(device.pick()).eval()
 
     @torch.inference_mode()
-    def log_likelihood(self, prompt: str, continuations: Sequence[str]) -> np.ndarray:
-        """Mean log-probability of a token of each continuation, given ``prompt``: (n,), nats.
+    def log_likelihood(
+        self, prompt: str, continuations: Sequence[str], per_token: bool = True
+    ) -> np.ndarray:
+        """Log-probability of each continuation, given ``prompt``: (n,), nats.
 
-        The prompt is read once; its keys and values are shared by all continuations. The
-        mean, not the sum, so that a long title is not punished for its length.
+        The prompt is read once; its keys and values are shared by all continuations. By default
+        the mean over the continuation's tokens, so that a long title is not punished for its
+        length; ``per_token=False`` gives the sum. Derived in chapters/5_llm_finetuning/4_zero_shot.
         """
-        if not continuations or not prompt:
+        if not continuations or not prompt or "" in continuations:
             raise ValueError("log_likelihood needs a prompt and at least one continuation.")
-        prefix = self.tokenizer(prompt, return_tensors="pt").input_ids.to(self.model.device)
-        read = self.model(prefix, use_cache=True, logits_to_keep=1)
-        ends = [
-            torch.tensor(self.tokenizer(text, add_special_tokens=False).input_ids)
-            for text in continuations
-        ]
-        # Batches of similar length, so that little of the reading is padding.
-        order = sorted(range(len(ends)), key=lambda i: len(ends[i]))
-        found = np.empty(len(ends))
-        for start in range(0, len(ends), BATCH_SIZE):
-            rows = order[start : start + BATCH_SIZE]
-            found[rows] = self._mean_log_probs(read, [ends[i] for i in rows])
+        read, found = self._read(prompt), np.empty(len(continuations))
+        for rows, tokens, lengths in self._batches(continuations):
+            logits = read.logits.expand(len(rows), -1, -1)  # of the first token
+            if tokens.shape[1] > 1:
+                after = self._after(read, tokens[:, :-1]).logits
+                logits = torch.cat([logits, after], dim=1)
+            log_probs = logits.float().log_softmax(-1)  # (n, T, vocabulary)
+            of_token = log_probs.gather(2, tokens[:, :, None])[:, :, 0]  # (n, T)
+            counts = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
+            total = (of_token * counts).sum(1)
+            found[rows] = (total / lengths if per_token else total).double().cpu().numpy()
         return found
 
-    def _mean_log_probs(self, read: ModelOutput, ends: list[torch.Tensor]) -> np.ndarray:
-        """Of each end after the text that has been read: (n,), nats per token."""
-        tokens = pad_sequence(ends, batch_first=True).to(self.model.device)  # (n, T)
-        logits = read.logits.expand(len(ends), -1, -1)  # of the first token
-        if tokens.shape[1] > 1:
-            # Padding comes last, where a causal model cannot see it from the tokens that count.
-            cache = copy.deepcopy(read.past_key_values)  # the model writes into it
-            cache.batch_repeat_interleave(len(ends))
-            after = self.model(tokens[:, :-1], past_key_values=cache).logits
-            logits = torch.cat([logits, after], dim=1)
-        log_probs = logits.float().log_softmax(-1)  # (n, T, vocabulary)
-        of_token = log_probs.gather(2, tokens[:, :, None])[:, :, 0]  # (n, T)
-        lengths = torch.tensor([len(end) for end in ends], device=tokens.device)
-        counts = torch.arange(tokens.shape[1], device=tokens.device) < lengths[:, None]
-        return ((of_token * counts).sum(1) / lengths).double().cpu().numpy()
+    @torch.inference_mode()
+    def answer_log_probs(
+        self, prompt: str, questions: Sequence[str], answers: Sequence[str]
+    ) -> np.ndarray:
+        """Log-probability of each answer right after prompt + question: (n_questions, n_answers).
+
+        The prompt is read once and shared by all questions. Each answer is one token, such as
+        " yes". Derived in chapters/5_llm_finetuning/4_zero_shot.
+
+        Raises:
+            ValueError: nothing to read, or an answer that is not one token.
+        """
+        if not questions or not prompt or "" in questions:
+            raise ValueError("answer_log_probs needs a prompt and at least one question.")
+        ids = [self.tokenizer(text, add_special_tokens=False).input_ids for text in answers]
+        if long := [text for text, tokens in zip(answers, ids) if len(tokens) != 1]:
+            raise ValueError(f"the answer {long[0]!r} is not one token: choose a shorter one.")
+        wanted = torch.tensor(ids, device=self.model.device)[:, 0]
+        read, found = self._read(prompt), np.empty((len(questions), len(answers)))
+        for rows, tokens, lengths in self._batches(questions):
+            ends, which = torch.unique(lengths - 1, return_inverse=True)
+            logits = self._after(read, tokens, logits_to_keep=ends).logits  # (n, n_ends, V)
+            last = logits[torch.arange(len(rows), device=which.device), which]  # (n, V)
+            found[rows] = last.float().log_softmax(-1)[:, wanted].double().cpu().numpy()
+        return found
+
+    def _read(self, prompt: str) -> ModelOutput:
+        """The prompt's keys and values, and the logits of the token that follows it."""
+        prefix = self.tokenizer(prompt, return_tensors="pt").input_ids.to(self.model.device)
+        return self.model(prefix, use_cache=True, logits_to_keep=1)
+
+    def _after(self, read: ModelOutput, tokens: torch.Tensor, **how) -> ModelOutput:
+        """What the model makes of several texts (n, T), each after the same text read before."""
+        cache = copy.deepcopy(read.past_key_values)  # the model writes into it
+        cache.batch_repeat_interleave(len(tokens))
+        return self.model(tokens, past_key_values=cache, **how)
+
+    def _batches(
+        self, texts: Sequence[str]
+    ) -> Iterator[tuple[list[int], torch.Tensor, torch.Tensor]]:
+        """Texts of similar length together, so that little of the reading is padding: their
+        places, tokens (n, T) and lengths (n,). Padding comes last, where a causal model cannot
+        see it from the tokens that count."""
+        ends = [
+            torch.tensor(self.tokenizer(text, add_special_tokens=False).input_ids) for text in texts
+        ]
+        order = sorted(range(len(ends)), key=lambda i: len(ends[i]))
+        for start in range(0, len(ends), BATCH_SIZE):
+            rows = order[start : start + BATCH_SIZE]
+            tokens = pad_sequence([ends[i] for i in rows], batch_first=True)
+            lengths = torch.tensor([len(ends[i]) for i in rows])
+            yield rows, tokens.to(self.model.device), lengths.to(self.model.device)
