@@ -67,9 +67,13 @@ def test_ease_again(stored, split):
 
 
 def test_trials_are_drawn_once_and_for_all():
-    assert runs.trial_settings("EASE", 0) == {}
-    first = runs.trial_settings("Mult-VAE", 3)
-    assert first == runs.trial_settings("Mult-VAE", 3) != runs.trial_settings("Mult-VAE", 4)
+    assert runs.CANDIDATES["EASE"].settings("EASE", 0) == {}
+    first = runs.CANDIDATES["Mult-VAE"].settings("Mult-VAE", 3)
+    assert (
+        first
+        == runs.CANDIDATES["Mult-VAE"].settings("Mult-VAE", 3)
+        != runs.CANDIDATES["Mult-VAE"].settings("Mult-VAE", 4)
+    )
 
 
 def test_noise_adds_films_of_no_part(split):
@@ -107,6 +111,23 @@ def test_the_gan_learns_and_repeats(split, monkeypatch):
     start = runs.GAN(n_factors=16, n_epochs=1, lr=1e-9).fit(few).network["generator"][2].bias
     assert np.corrcoef(start.detach().numpy(), np.log(popular + 0.2))[0, 1] > 0.9
     assert torch.isfinite(start).all()
+
+
+def test_no_best_trial_ended_at_its_ceiling_of_epochs(stored):
+    for name, candidate in runs.CANDIDATES.items():
+        if candidate.every is not None:
+            tried = [stored[f"tune/{name}/{trial}"] for trial in range(runs.N_TRIALS)]
+            best = max(tried, key=lambda run: run["ndcg"])
+            assert best["best_epoch"] < candidate.fixed["n_epochs"], name
+
+
+def test_models_of_both_sections_have_the_same_trials(stored):
+    other = runs.click_runs.load_runs()
+    for name in ("EASE", "iALS", "BPR"):
+        for trial in range(runs.N_TRIALS):
+            key = f"tune/{name}/{trial}"
+            assert stored[key]["settings"] == other[key]["settings"], key
+            assert stored[key]["ndcg"] == pytest.approx(other[key]["ndcg"], abs=0.002), key
 
 
 def test_a_missing_store_names_the_remedy(monkeypatch, tmp_path):

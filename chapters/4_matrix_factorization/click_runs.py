@@ -14,17 +14,17 @@ from __future__ import annotations
 import argparse
 import hashlib
 import inspect
-import json
 import os
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
+import random_search
 import torch
+from random_search import Candidate, Run, log_uniform, one_of, per_user
 
 from recsys_lab.data import Interactions, Split, holdout_per_user, load_movielens
 from recsys_lab.evaluation import evaluate, ranking_metrics, rmse
@@ -66,79 +66,73 @@ class SquaredError(BPR):
 
 
 # ---- models and what is tried ----------------------------------------------------------------
-def _log(low: float, high: float) -> Callable[[np.random.Generator], float]:
-    """Uniform in the logarithm, two digits."""
-    return lambda rng: float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.2g}")
-
-
-def _one_of(*values: Any) -> Callable[[np.random.Generator], Any]:
-    return lambda rng: values[rng.integers(len(values))]
-
-
-class Candidate(NamedTuple):
-    """A model, what is tried for it, what is fixed, and the files it depends on."""
-
-    make: Callable[..., Recommender]
-    space: dict[str, Callable[[np.random.Generator], Any]]
-    fixed: dict[str, Any]
-    files: str
-
-
 PAIRS = {
-    "n_factors": _one_of(32, 64, 128),
-    "l2": _log(3e-3, 0.05),
-    "lr": _log(6e-3, 3e-2),
-    "n_epochs": _one_of(30, 60),
+    "n_factors": one_of(32, 64, 128),
+    "l2": log_uniform(3e-3, 0.05),
+    "lr": log_uniform(6e-3, 3e-2),
+    "n_epochs": one_of(30, 60),
 }
 CANDIDATES = {
     "user-kNN": Candidate(
-        UserKNN, {"n_neighbors": _one_of(30, 60, 100, 200), "shrinkage": _log(1, 100)}, {}, "knn"
+        UserKNN,
+        {"n_neighbors": one_of(30, 60, 100, 200), "shrinkage": log_uniform(1, 100)},
+        {},
+        "knn",
     ),
     "item-kNN": Candidate(
-        ItemKNN, {"n_neighbors": _one_of(50, 100, 200, 400), "shrinkage": _log(1, 100)}, {}, "knn"
+        ItemKNN,
+        {"n_neighbors": one_of(50, 100, 200, 400), "shrinkage": log_uniform(1, 100)},
+        {},
+        "knn",
     ),
     "PureSVD": Candidate(
         PureSVD,
-        {"n_factors": _one_of(8, 12, 16, 24, 32, 48), "values": _one_of("binary", "ratings")},
+        {"n_factors": one_of(8, 12, 16, 24, 32, 48), "values": one_of("binary", "ratings")},
         {},
         "svd",
     ),
     "ALS, stars": Candidate(
         ALS,
-        {"n_factors": _one_of(5, 10, 20, 40), "l2": _log(0.03, 0.5), "n_epochs": _one_of(8, 15)},
+        {
+            "n_factors": one_of(5, 10, 20, 40),
+            "l2": log_uniform(0.03, 0.5),
+            "n_epochs": one_of(8, 15),
+        },
         {},
         "als least_squares",
     ),
     "iALS": Candidate(
         IALS,
         {
-            "n_factors": _one_of(32, 64, 128),
-            "alpha0": _log(0.05, 0.5),
-            "l2": _log(0.005, 0.05),
-            "n_epochs": _one_of(8, 15),
+            "n_factors": one_of(32, 64, 128),
+            "alpha0": log_uniform(0.05, 0.5),
+            "l2": log_uniform(0.005, 0.05),
+            "n_epochs": one_of(8, 15),
         },
         {},
         "ials least_squares",
     ),
-    "EASE": Candidate(EASE, {"l2": _log(50, 2000)}, {}, "ease"),
+    "EASE": Candidate(EASE, {"l2": log_uniform(50, 2000)}, {}, "ease"),
     "EDLAE": Candidate(
-        EDLAE, {"l2": _log(50, 1000), "dropout": _one_of(0.1, 0.3, 0.5, 0.7)}, {}, "edlae"
+        EDLAE, {"l2": log_uniform(50, 1000), "dropout": one_of(0.1, 0.3, 0.5, 0.7)}, {}, "edlae"
     ),
     "EDLAE, stars": Candidate(
         EDLAE,
         {
-            "l2": _log(200, 1000),
-            "dropout": _one_of(0.0, 0.2, 0.4),
-            "stars": _one_of(0.4, 0.7, 1.0),
-            "user_power": _one_of(0.0, 0.2, 0.4),
-            "item_power": _one_of(0.0, 0.1, 0.2),
+            "l2": log_uniform(200, 1000),
+            "dropout": one_of(0.0, 0.2, 0.4),
+            "stars": one_of(0.4, 0.7, 1.0),
+            "user_power": one_of(0.0, 0.2, 0.4),
+            "item_power": one_of(0.0, 0.1, 0.2),
         },
         {},
         "edlae",
     ),
     "BPR": Candidate(BPR, PAIRS, {}, "bpr negatives"),
     # Its loss is on another scale than BPR's, and so is its ridge: a range as wide, further up.
-    "squared error": Candidate(SquaredError, PAIRS | {"l2": _log(0.02, 0.3)}, {}, "bpr negatives"),
+    "squared error": Candidate(
+        SquaredError, PAIRS | {"l2": log_uniform(0.02, 0.3)}, {}, "bpr negatives"
+    ),
 }
 BLENDED = ("iALS", "EDLAE, stars", "ALS, stars")
 SEEDED = (BPR, IALS, ALS)
@@ -153,38 +147,17 @@ GRID = {  # iALS, validation: what is swept, and what stands still
 }
 
 
-def trial_settings(name: str, trial: int) -> dict[str, Any]:
-    """The defaults for trial 0, random settings for the others."""
-    candidate = CANDIDATES[name]
-    if trial == 0:
-        return candidate.fixed
-    rng = np.random.default_rng([trial, zlib.crc32(name.encode())])
-    return candidate.fixed | {key: draw(rng) for key, draw in candidate.space.items()}
-
-
 # ---- runs ------------------------------------------------------------------------------------
-class Run(NamedTuple):
-    """``group`` "tune": one trial on the first split; "grid": one point of a sweep of iALS, there
-    too; "final": the best trial, fitted on all training ratings; "blend": a mixture."""
-
-    group: str
-    name: str
-    number: int  # of the trial, of the point, or of the split
-    settings: dict[str, Any]
-
-    @property
-    def key(self) -> str:
-        return f"{self.group}/{self.name}/{self.number}"
-
-
 def runs(stored: dict[str, Any]) -> Iterator[Run]:
-    """All runs; what follows from tuning comes once that is stored."""
+    """All runs; what follows from tuning comes once that is stored. ``group`` "tune": one trial on
+    the first split; "grid": one point of a sweep of iALS, there too; "final": the best trial,
+    fitted on all training ratings; "blend": a mixture."""
     for name, grid in GRID.items():
         for number, point in enumerate(product(*grid.values())):
             yield Run("grid", name, number, dict(zip(grid, point, strict=True)))
     for name in CANDIDATES:
         for trial in range(N_TRIALS):
-            yield Run("tune", name, trial, trial_settings(name, trial))
+            yield Run("tune", name, trial, CANDIDATES[name].settings(name, trial))
         if (best := best_settings(stored, name)) is not None:
             for split in SPLITS:
                 yield Run("final", name, split, best)
@@ -227,13 +200,6 @@ def tune_one(run: Run, split: Split) -> dict[str, Any]:
         error = rmse(held_out.ratings, model.predict(held_out.users, held_out.items))
         result["rmse"] = round(float(error), 5)
     return result
-
-
-def per_user(scores: np.ndarray, split: Split) -> list[float]:
-    """nDCG@10 of each user on the test part."""
-    table = evaluate(scores, split, metrics=["ndcg"])
-    assert len(table) == split.train.n_users
-    return table["ndcg"].round(4).tolist()
 
 
 def final(run: Run, data: Interactions) -> dict[str, Any]:
@@ -303,21 +269,8 @@ def code_hash(run: Run) -> str:
 
 
 def load_runs() -> dict[str, Any]:
-    """The stored runs, by key ("tune/EASE/0").
-
-    Raises:
-        FileNotFoundError: nothing is stored yet; the message says how to make it.
-    """
-    if not STORE.exists():
-        raise FileNotFoundError(f"{STORE.name} is not here. Make it: python {Path(__file__).name}")
-    return json.loads(STORE.read_text())
-
-
-def _save(stored: dict[str, Any]) -> None:
-    lines = [f"{json.dumps(key)}: {json.dumps(stored[key])}" for key in sorted(stored)]
-    unfinished = STORE.with_suffix(".part")
-    unfinished.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    os.replace(unfinished, STORE)
+    """The stored runs, by key; an error with the remedy if there are none."""
+    return random_search.load(STORE, __file__)
 
 
 def is_current(run: Run, stored: dict[str, Any]) -> bool:
@@ -334,27 +287,14 @@ def main() -> int:
     os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(1)
     data = load_movielens()
-    stored = load_runs() if STORE.exists() else {}
-    end = time.monotonic() + 60 * arguments.minutes
-    while todo := [
-        run
-        for run in runs(stored)
-        if run.key.startswith(arguments.only) and not is_current(run, stored)
-    ]:
-        for number, run in enumerate(todo, start=1):
-            if time.monotonic() > end:
-                print(f"time is up: {len(todo) - number + 1} runs are left")
-                return 0
-            stored[run.key] = perform(run, data)
-            _save(stored)
-            value = stored[run.key].get("ndcg", 0.0)
-            print(f"{number}/{len(todo)}  {run.key}  {np.mean(value):.4f}", flush=True)
-    wanted = {run.key for run in runs(stored)}
-    if arguments.only == "" and stored.keys() - wanted:  # of models that are no more
-        stored = {key: stored[key] for key in stored if key in wanted}
-        _save(stored)
-    print(f"{len(stored)} runs in {STORE.name}")
-    return 0
+    return random_search.work_through(
+        STORE,
+        lambda stored: list(runs(stored)),
+        is_current,
+        lambda run: perform(run, data),
+        arguments.only,
+        arguments.minutes,
+    )
 
 
 if __name__ == "__main__":

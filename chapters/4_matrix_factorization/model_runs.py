@@ -6,7 +6,7 @@ model_runs.json beside this file; the section reads them and repeats one of them
 Every model gets the same number of trials on the validation part of the first split: its defaults,
 then random settings. The best trial is fitted again on all training ratings of three splits. A run
 that is stored already is not repeated, unless the code it depends on has changed since; stop it
-whenever you like and start it again. All runs take some forty minutes on one core.
+whenever you like and start it again. All runs take about half an hour of one core.
 """
 
 from __future__ import annotations
@@ -14,17 +14,18 @@ from __future__ import annotations
 import argparse
 import hashlib
 import inspect
-import json
 import os
 import time
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+import click_runs
 import numpy as np
+import random_search
 import torch
+from random_search import Candidate, Run, log_uniform, one_of, per_user
 from torch import nn
 from torch.nn import functional
 
@@ -32,7 +33,6 @@ from recsys_lab import device
 from recsys_lab.data import Interactions, Split, holdout_per_user, load_movielens
 from recsys_lab.evaluation import evaluate, ranking_metrics
 from recsys_lab.models import (
-    BPR,
     EASE,
     IALS,
     NCF,
@@ -147,78 +147,39 @@ class GAN(Recommender):
 
 
 # ---- models and what is tried ----------------------------------------------------------------
-def _log(low: float, high: float) -> Callable[[np.random.Generator], float]:
-    """Uniform in the logarithm, two digits."""
-    return lambda rng: float(f"{np.exp(rng.uniform(np.log(low), np.log(high))):.2g}")
-
-
-def _one_of(*values: Any) -> Callable[[np.random.Generator], Any]:
-    return lambda rng: values[rng.integers(len(values))]
-
-
-class Candidate(NamedTuple):
-    """A model, what is tried for it, and the files it depends on. ``every``: how many epochs
-    between validations; None: the number of epochs is a setting like the others."""
-
-    make: Callable[..., Recommender]
-    space: dict[str, Callable[[np.random.Generator], Any]]
-    fixed: dict[str, Any]
-    files: str
-    every: int | None = None
-
-
 PAIRS = {
-    "n_factors": _one_of(16, 32, 64),
-    "n_negatives": _one_of(2, 4),
-    "dropout": _one_of(0.0, 0.2, 0.4),
-    "lr": _log(2e-3, 2e-2),
-    "l2": _log(0.03, 5.0),
+    "n_factors": one_of(16, 32, 64),
+    "n_negatives": one_of(2, 4),
+    "dropout": one_of(0.0, 0.2, 0.4),
+    "lr": log_uniform(2e-3, 2e-2),
+    "l2": log_uniform(0.03, 5.0),
 }
-ROWS = {"lr": _log(3e-4, 5e-3), "dropout": _one_of(0.3, 0.5, 0.7), "l2": _log(0.01, 3.0)}
+ROWS = {
+    "lr": log_uniform(3e-4, 5e-3),
+    "dropout": one_of(0.3, 0.5, 0.7),
+    "l2": log_uniform(0.01, 3.0),
+}
 CANDIDATES = {
-    "EASE": Candidate(EASE, {"l2": _log(50, 2000)}, {}, "ease"),
-    "iALS": Candidate(
-        IALS,
-        {
-            "n_factors": _one_of(16, 32, 64, 128),
-            "alpha0": _log(0.03, 1.0),
-            "l2": _log(1e-3, 0.1),
-            "nu": _one_of(0.5, 1.0),
-            "n_epochs": _one_of(8, 15),
-        },
-        {},
-        "ials least_squares",
-    ),
-    "BPR": Candidate(
-        BPR,
-        {
-            "n_factors": _one_of(32, 64, 128),
-            "lr": _log(2e-3, 2e-2),
-            "l2": _log(2e-3, 0.1),
-            "n_negatives": _one_of(1, 2),
-            "n_epochs": _one_of(20, 40, 60),
-        },
-        {},
-        "bpr negatives",
-    ),
+    # Those of section 4 have its ranges, so its trials.
+    **{name: click_runs.CANDIDATES[name] for name in ("EASE", "iALS", "BPR")},
     "dot product": Candidate(
-        NCF, PAIRS, {"interaction": "dot", "n_epochs": 24}, "ncf implicit_base negatives", 2
+        NCF, PAIRS, {"interaction": "dot", "n_epochs": 48}, "ncf implicit_base negatives", 2
     ),
     "MLP": Candidate(
-        NCF, PAIRS, {"interaction": "mlp", "n_epochs": 24}, "ncf implicit_base negatives", 2
+        NCF, PAIRS, {"interaction": "mlp", "n_epochs": 48}, "ncf implicit_base negatives", 2
     ),
     "NCF": Candidate(
-        NCF, PAIRS, {"interaction": "neumf", "n_epochs": 24}, "ncf implicit_base negatives", 2
+        NCF, PAIRS, {"interaction": "neumf", "n_epochs": 48}, "ncf implicit_base negatives", 2
     ),
     "two towers": Candidate(
         TwoTower,
         {
-            "n_factors": _one_of(32, 64),
-            "loss_kind": _one_of("full", "in-batch"),
-            "dropout": _one_of(0.0, 0.3, 0.5),
-            "lr": _log(5e-4, 5e-3),
-            "l2": _log(0.03, 3.0),
-            "batch_size": _one_of(512, 1024),
+            "n_factors": one_of(32, 64),
+            "loss_kind": one_of("full", "in-batch"),
+            "dropout": one_of(0.0, 0.3, 0.5),
+            "lr": log_uniform(5e-4, 5e-3),
+            "l2": log_uniform(0.03, 3.0),
+            "batch_size": one_of(512, 1024),
         },
         {"n_epochs": 8},
         "two_tower implicit_base",
@@ -226,7 +187,7 @@ CANDIDATES = {
     ),
     "autoencoder": Candidate(
         Autoencoder,
-        ROWS | {"n_factors": _one_of(64, 128, 256), "batch_size": _one_of(64, 128)},
+        ROWS | {"n_factors": one_of(64, 128, 256), "batch_size": one_of(64, 128)},
         {"n_epochs": 60},
         "autoencoder implicit_base",
         3,
@@ -235,11 +196,11 @@ CANDIDATES = {
         MultVAE,
         ROWS
         | {
-            "n_factors": _one_of(32, 64, 128),
-            "n_hidden": _one_of(128, 256),
-            "beta": _one_of(0.1, 0.2, 0.5, 1.0),
-            "anneal": _one_of(0, 20),
-            "batch_size": _one_of(64, 128),
+            "n_factors": one_of(32, 64, 128),
+            "n_hidden": one_of(128, 256),
+            "beta": one_of(0.1, 0.2, 0.5, 1.0),
+            "anneal": one_of(0, 20),
+            "batch_size": one_of(64, 128),
         },
         {"n_epochs": 60},
         "mult_vae autoencoder implicit_base",
@@ -248,13 +209,13 @@ CANDIDATES = {
     "GAN": Candidate(
         GAN,
         {
-            "n_factors": _one_of(64, 128, 256),
-            "dropout": _one_of(0.3, 0.5, 0.7),
-            "n_negatives": _one_of(50, 100, 300),
-            "zero_weight": _log(0.01, 0.3),
-            "lr": _log(1e-3, 1e-2),
-            "slower": _one_of(0.05, 0.1, 0.2),
-            "l2": _log(1e-3, 0.3),
+            "n_factors": one_of(64, 128, 256),
+            "dropout": one_of(0.3, 0.5, 0.7),
+            "n_negatives": one_of(50, 100, 300),
+            "zero_weight": log_uniform(0.01, 0.3),
+            "lr": log_uniform(1e-3, 1e-2),
+            "slower": one_of(0.05, 0.1, 0.2),
+            "l2": log_uniform(1e-3, 0.3),
         },
         {"n_epochs": 100},
         "",
@@ -263,13 +224,13 @@ CANDIDATES = {
     "LightGCN": Candidate(
         LightGCN,
         {
-            "n_factors": _one_of(32, 64),
-            "n_layers": _one_of(1, 2, 3),
-            "n_negatives": _one_of(1, 4),
-            "lr": _log(2e-3, 3e-2),
-            "l2": _log(1e-3, 0.3),
+            "n_factors": one_of(32, 64),
+            "n_layers": one_of(1, 2, 3),
+            "n_negatives": one_of(1, 4),
+            "lr": log_uniform(2e-3, 3e-2),
+            "l2": log_uniform(1e-3, 0.3),
         },
-        {"n_epochs": 48},
+        {"n_epochs": 120},
         "lightgcn implicit_base negatives",
         4,
     ),
@@ -278,35 +239,14 @@ BLENDED = ("EASE", "iALS", "two towers", "autoencoder", "GAN")
 NOISY = ("EASE", "iALS", "autoencoder", "Mult-VAE", "GAN")
 
 
-def trial_settings(name: str, trial: int) -> dict[str, Any]:
-    """The defaults for trial 0, random settings for the others."""
-    candidate = CANDIDATES[name]
-    if trial == 0:
-        return candidate.fixed
-    rng = np.random.default_rng([trial, zlib.crc32(name.encode())])
-    return candidate.fixed | {key: draw(rng) for key, draw in candidate.space.items()}
-
-
 # ---- runs ------------------------------------------------------------------------------------
-class Run(NamedTuple):
-    """``group`` "tune": one trial on the first split; "final": the best trial, fitted on all
-    training ratings; "noise": the same beside a fit with made-up events; "blend": a mixture."""
-
-    group: str
-    name: str
-    number: int  # of the trial, or of the split
-    settings: dict[str, Any]
-
-    @property
-    def key(self) -> str:
-        return f"{self.group}/{self.name}/{self.number}"
-
-
 def runs(stored: dict[str, Any], n_trials: int = N_TRIALS) -> Iterator[Run]:
-    """All runs; what follows from tuning comes once that is stored."""
+    """All runs; what follows from tuning comes once that is stored. ``group`` "tune": one trial on
+    the first split; "final": the best trial, fitted on all training ratings; "noise": the same
+    beside a fit with made-up events; "blend": a mixture."""
     for trial in range(n_trials):
         for name in CANDIDATES:
-            yield Run("tune", name, trial, trial_settings(name, trial))
+            yield Run("tune", name, trial, CANDIDATES[name].settings(name, trial))
     for split in SPLITS:
         for name in CANDIDATES:
             if best := best_settings(stored, name, n_trials):
@@ -360,13 +300,6 @@ def tune_one(run: Run, split: Split) -> dict[str, Any]:
         "curve": [round(float(value), 4) for value in values],
         "curve_seconds": [round(float(second), 2) for second in seconds],
     }
-
-
-def per_user(scores: np.ndarray, split: Split) -> list[float]:
-    """nDCG@10 of each user on the test part."""
-    table = evaluate(scores, split, metrics=["ndcg"])
-    assert len(table) == split.train.n_users
-    return table["ndcg"].round(4).tolist()
 
 
 def final(run: Run, data: Interactions) -> dict[str, Any]:
@@ -493,21 +426,8 @@ def code_hash(run: Run) -> str:
 
 
 def load_runs() -> dict[str, Any]:
-    """The stored runs, by key ("tune/EASE/0").
-
-    Raises:
-        FileNotFoundError: nothing is stored yet; the message says how to make it.
-    """
-    if not STORE.exists():
-        raise FileNotFoundError(f"{STORE.name} is not here. Make it: python {Path(__file__).name}")
-    return json.loads(STORE.read_text())
-
-
-def _save(stored: dict[str, Any]) -> None:
-    lines = [f"{json.dumps(key)}: {json.dumps(stored[key])}" for key in sorted(stored)]
-    unfinished = STORE.with_suffix(".part")
-    unfinished.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-    os.replace(unfinished, STORE)
+    """The stored runs, by key; an error with the remedy if there are none."""
+    return random_search.load(STORE, __file__)
 
 
 def is_current(run: Run, stored: dict[str, Any]) -> bool:
@@ -525,26 +445,14 @@ def main() -> int:
     os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(1)
     data = load_movielens()
-    stored = load_runs() if STORE.exists() else {}
-    end = time.monotonic() + 60 * arguments.minutes
-    while todo := [
-        run
-        for run in runs(stored, arguments.trials)
-        if run.key.startswith(arguments.only) and not is_current(run, stored)
-    ]:
-        if time.monotonic() > end:
-            print(f"{len(todo)} runs left, of those known so far: start this again")
-            return 1
-        run = todo[0]
-        result = perform(run, data)
-        # Another process may have stored something meanwhile.
-        stored = (load_runs() if STORE.exists() else {}) | {run.key: result}
-        _save(stored)
-        value = np.mean(stored[run.key].get("ndcg", np.nan))
-        seconds = stored[run.key]["cpu_seconds"]
-        print(f"{len(todo) - 1:4} left  {run.key}  {value:.4f}  {seconds} s", flush=True)
-    print(f"{len(stored)} runs in {STORE.name}")
-    return 0
+    return random_search.work_through(
+        STORE,
+        lambda stored: list(runs(stored, arguments.trials)),
+        is_current,
+        lambda run: perform(run, data),
+        arguments.only,
+        arguments.minutes,
+    )
 
 
 if __name__ == "__main__":

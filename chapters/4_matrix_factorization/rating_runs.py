@@ -75,7 +75,7 @@ SGD = {"n_epochs": [150], "patience": [5]}
 RIDGES = [0.1, 0.12, 0.15]
 # At most six settings a family; "side" True stands for `side_features`.
 FAMILIES: dict[str, tuple[type[RatingPredictor], dict[str, list[Any]]]] = {
-    "baseline": (Baseline, {"user_reg": [3, 6, 10], "item_reg": [1, 3]}),
+    "baseline": (Baseline, {"user_reg": [2, 3, 6], "item_reg": [3, 6]}),
     "SlopeOne": (SlopeOne, {}),
     "kNN-Baseline": (RatingKNN, {"kind": ["baseline"], "n_neighbors": [20, 40, 80]}),
     "kNN-Baseline, films": (
@@ -95,21 +95,21 @@ FAMILIES: dict[str, tuple[type[RatingPredictor], dict[str, list[Any]]]] = {
     ),
     "SVD": (
         BiasedMF,
-        SGD | {"n_factors": [20, 100], "l2": RIDGES, "lr": [0.01], "batch_size": [4096]},
+        SGD | {"n_factors": [100, 200], "l2": RIDGES, "lr": [0.01], "batch_size": [4096]},
     ),
-    "SVD++": (SVDpp, SGD | {"n_factors": [20, 50], "l2": RIDGES}),
-    "NMF": (NMF, {"n_factors": [5, 15], "l2": [0.1, 0.14, 0.2], "n_epochs": [100]}),
+    "SVD++": (SVDpp, SGD | {"n_factors": [50, 100], "l2": RIDGES}),
+    "NMF": (NMF, {"n_factors": [15, 30], "l2": [0.1, 0.14, 0.2], "n_epochs": [100]}),
     "PMF": (
         ALS,
         {
             "biases": [False],
             "nu": [0.0],
-            "n_factors": [5, 10],
-            "l2": [6.0, 9.0, 12.0],
+            "n_factors": [3, 5],
+            "l2": [3.0, 4.5, 6.0],
             "n_epochs": [30],
         },
     ),
-    "ALS": (ALS, {"n_factors": [10, 20], "l2": [0.14, 0.18, 0.22], "n_epochs": [30]}),
+    "ALS": (ALS, {"n_factors": [20, 50], "l2": [0.1, 0.14, 0.18], "n_epochs": [30]}),
     "FM, ids": (FM, {"features": [()], "n_factors": [8, 16], "l2": RIDGES}),
     "FM": (FM, {"features": ["side"], "n_factors": [8, 16], "l2": RIDGES}),
     "Bayesian MF": (BayesianMF, {"n_factors": [8, 16]}),
