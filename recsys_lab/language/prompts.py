@@ -91,19 +91,22 @@ TEMPLATES = {
     ),
     "yes_no": Template(
         "yes_no",
-        "A viewer loved these films:\n{history}\n",
-        "Question: Will the viewer also love {film}? Answer yes or no.\nAnswer:",
+        "A viewer loved these films:\n{history}\n"
+        "Will the same viewer also love the next film? Answer yes or no.\nFilm:",
+        " {film}\nAnswer:",
         (" yes", " no"),
     ),
     "pairwise": Template(
         "pairwise",
-        "A viewer loved these films:\n{history}\n",
-        "Which of two films will the viewer love more?\nA. {first}\nB. {second}\nAnswer:",
+        "A viewer loved these films:\n{history}\n"
+        "Which of two films will the same viewer love more, A or B?\n",
+        "A. {first}\nB. {second}\nAnswer:",
         (" A", " B"),
     ),
     "listwise": Template(
         "listwise",
-        "A viewer loved these films:\n{history}\n",
-        "Which of these films will the viewer love most?\n{films}\nAnswer:",
+        "A viewer loved these films:\n{history}\n"
+        "Which of these films will the same viewer love most?\n",
+        "{films}\nAnswer:",
     ),
 }
