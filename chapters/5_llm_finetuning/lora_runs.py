@@ -16,6 +16,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from functools import cache
 from itertools import chain, pairwise
 from pathlib import Path
@@ -39,7 +40,7 @@ N_LIKED = 4  # films in a prompt
 N_VALIDATION, N_TEST = 40, 150  # users
 BATCH = 4  # users a step: eight labels
 EPOCHS = {16: 6, 64: 3, 256: 2}  # by the number of shots
-RATES = {  # two tried for each method at TUNED_AT shots; the better on the validation users is used
+RATES = {  # two tried at TUNED_AT shots; the one that is better on the validation users is used
     "lora": (5e-4, 2e-3),
     "adalora": (5e-3, 2e-2),
     "adapters": (5e-4, 2e-3),
@@ -47,8 +48,9 @@ RATES = {  # two tried for each method at TUNED_AT shots; the better on the vali
     "full": (1e-5, 5e-5),
     "head": (1e-3, 1e-2),
 }
-TUNED_AT = 64
+TUNED_AT, KIN_AT = 16, 64  # shots
 SEEDS = (0, 1, 2)
+KIN_SEEDS = (0, 1)
 
 
 # ---- the task --------------------------------------------------------------------------------
@@ -121,6 +123,7 @@ class Ranker(nn.Module):
     def __init__(self, language_model: CausalLM):
         super().__init__()
         self.body, self.tokenizer = language_model.model, language_model.tokenizer
+        self.half = True  # matrix products in bfloat16
         self.soft: nn.Parameter | None = None  # (n_soft, d) of prompt tuning
         self.head: nn.Parameter | None = None  # (d,) of the tuned output layer
         self.template, self.titles = TEMPLATES["yes_no"], item_texts(load_movielens(), ("title",))
@@ -164,7 +167,7 @@ class Ranker(nn.Module):
         vectors = self.body.get_input_embeddings()(ids)
         if self.soft is not None:
             vectors = torch.cat([self.soft.expand(len(rows), -1, -1), vectors], dim=1)
-        with half():
+        with half() if self.half else nullcontext():
             hidden = self.body.model(
                 inputs_embeds=vectors,
                 attention_mask=sees[:, None],
@@ -322,19 +325,17 @@ class Run(NamedTuple):
 def runs(stored: dict[str, Any]) -> Iterator[Run]:
     """All runs, the most needed first; those that need a tuned rate come once it is stored."""
     yield Run("base", "none", 0, 0, 0.0)
-    for method, rates in RATES.items():
-        for lr in rates:
-            yield Run("tune", method, TUNED_AT, 0, lr)
-        if lr := best_rate(stored, method):
-            if method == "lora":
-                for seed in SEEDS:
-                    for n in EPOCHS:
-                        yield Run("curve", method, n, seed, lr)
-            else:
-                yield Run("curve", method, TUNED_AT, 0, lr)
     for method in RATES:
-        if (lr := best_rate(stored, method)) and method != "lora":
-            yield Run("curve", method, TUNED_AT, 1, lr)
+        for lr in RATES[method]:
+            yield Run("tune", method, TUNED_AT, 0, lr)
+        if method == "lora" and (lr := best_rate(stored, method)):
+            for seed in SEEDS:
+                for n in EPOCHS:
+                    yield Run("curve", method, n, seed, lr)
+    for seed in KIN_SEEDS:
+        for method in RATES:
+            if (lr := best_rate(stored, method)) and method != "lora":
+                yield Run("curve", method, KIN_AT, seed, lr)
     if lr := best_rate(stored, "lora"):
         for seed in SEEDS:
             yield Run("lists", "lora", max(EPOCHS), seed, lr)
@@ -361,6 +362,9 @@ def one_run(run: Run) -> dict[str, Any]:
         history = tune(model, run.method, shots(run.n, run.seed), seed=run.seed, **run.settings)
         result["train_seconds"] = round(time.process_time() - start, 1)
         result["loss"] = history["loss"].round(4).tolist()
+    if run.method == "adalora":
+        kept = model.ada.peft_config["default"].rank_pattern
+        result["ranks"] = {name.removesuffix(".lora_E"): sum(kept[name]) for name in kept}
     if run.group == "tune":
         return result | {"validation": round(pair_loss(score(model, task.validation)), 4)}
     if run.group == "base":
