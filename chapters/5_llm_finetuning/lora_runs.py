@@ -364,7 +364,7 @@ def one_run(run: Run) -> dict[str, Any]:
         result["loss"] = history["loss"].round(4).tolist()
     if run.method == "adalora":
         kept = model.ada.peft_config["default"].rank_pattern
-        result["ranks"] = {name.removesuffix(".lora_E"): sum(kept[name]) for name in kept}
+        result["ranks"] = {name.partition(".lora_E")[0]: sum(kept[name]) for name in kept}
     if run.group == "tune":
         return result | {"validation": round(pair_loss(score(model, task.validation)), 4)}
     if run.group == "base":
