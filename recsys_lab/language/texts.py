@@ -108,16 +108,13 @@ def user_text(
     texts: Sequence[str] | None = None,
     seed: int = 0,
 ) -> str:
-    """A user as the list of the films that they liked, newest first, in one line.
+    """A user in one line: 'Liked, newest first: "Fargo (1996)", "Toy Story (1995)".'
 
-    The films of `liked_items`, each in quotation marks, so that a title stays a title.
-    Derived in chapters/5_llm_finetuning/1_text_for_machines.
+    The films of `liked_items`, each in quotation marks, so that a title stays a title; without
+    any, "Liked no film yet." Derived in chapters/5_llm_finetuning/1_text_for_machines.
 
     Args:
         texts: (n_items,) what to write for each film, made once; title and year if None.
-
-    Returns:
-        'Liked, newest first: "Fargo (1996)", "Toy Story (1995)".', or "Liked no film yet."
     """
     items = liked_items(train, user, n, min_rating, seed)
     texts = item_texts(train, ("title", "year")) if texts is None else texts
