@@ -438,7 +438,7 @@ def is_current(run: Run, stored: dict[str, Any]) -> bool:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--minutes", type=float, default=600, help="start no run after so many")
-    parser.add_argument("--only", default="", help="runs whose key begins so, such as curve/lora")
+    parser.add_argument("--only", default="", help="runs whose key begins so: curve/lora,base")
     arguments = parser.parse_args()
     os.environ["TQDM_DISABLE"] = "1"
     torch.set_num_threads(1)
@@ -446,7 +446,7 @@ def main() -> int:
     while True:
         stored = load_runs() if STORE.exists() else {}
         todo = [run for run in runs(stored) if not is_current(run, stored)]
-        todo = [run for run in todo if run.key.startswith(arguments.only)]
+        todo = [run for run in todo if run.key.startswith(tuple(arguments.only.split(",")))]
         if not todo or time.monotonic() > end:
             break
         result = perform(todo[0], stored)
