@@ -43,7 +43,9 @@ def test_what_is_stored_is_coherent(stored, examples):
     test = examples[examples["part"] == "test"]
     for key, run in stored.items():
         assert len(run["logits"]) == len(test), key
-        assert len(run["train"]) == len(run["validation"]) == run["settings"]["n_epochs"], key
+        settings = run["settings"]
+        n_points = -(-settings["n_epochs"] // settings["every"])
+        assert len(run["train"]) == len(run["validation"]) == n_points, key
         assert 0 < min(run["validation"]) < np.log(2) + 0.05, key
         assert (run["moved"] == 0) == ("/head/" in key), key
     best = stored["curve/full/10000/0"]["logits"]
