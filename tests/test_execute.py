@@ -49,16 +49,16 @@ def test_a_run_is_stored_whole(write, tmp_path):
         "os.environ['OMP_NUM_THREADS'], os.environ['HF_HUB_OFFLINE'], hash('a') % 7",
         "len(b'x' * 200_000_000) and os.getcwd().endswith('chapters')",
     )
-    assert is_stale(nbs.read(path), tmp_path)
+    assert is_stale(nbs.read(path), path.parent, tmp_path)
     execute(path, tmp_path)
     nb = nbs.read(path)
-    assert not is_stale(nb, tmp_path)
+    assert not is_stale(nb, path.parent, tmp_path)
     assert [c.execution_count for c in nb.cells[1:]] == [1, 2, 3]
     assert [o.get("text") for o in nb.cells[1].outputs] == ["a\nb\n", None]
     assert nb.cells[2].outputs[0].data["text/plain"].startswith("('1', '1', ")
     assert nb.cells[3].outputs[0].data["text/plain"] == "True"
     run = nb.metadata.recsys_lab.run
-    assert run.key == nbs.run_key(nb, tmp_path)
+    assert run.key == nbs.run_key(nb, path.parent, tmp_path)
     assert run.outputs_sha256 == nbs.outputs_digest(nb)
     assert 200 < run.peak_mb < 1000
     assert 0 <= run.cell_seconds_max <= run.seconds < 60

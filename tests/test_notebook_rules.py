@@ -286,17 +286,28 @@ def test_every_rule_is_proved():
     assert {rule.__name__ for rule in rules.RULES} == {rule for rule, _, _ in BROKEN}
 
 
-def test_key_depends_on_code_package_lock_and_assets_only(project, stored):
-    key = nbs.run_key(stored, project)
+def test_key_depends_on_code_imported_files_lock_and_assets_only(project, stored):
+    def key():
+        return nbs.run_key(stored, project / "chapters" / "1_first", project)
+
+    before = key()
     replace(stored, END, "Dividing", "Never divide")
-    assert nbs.run_key(stored, project) == key
-    for name in ("recsys_lab/new.py", "requirements/lock.txt", "requirements/assets.txt"):
+    assert key() == before
+    for name in ("requirements/lock.txt", "requirements/assets.txt"):
         file = project / name
         file.parent.mkdir(exist_ok=True)
         file.write_text("x = 1\n")
-        assert nbs.run_key(stored, project) != key
+        assert key() != before
         shutil.rmtree(file.parent)
-    assert nbs.run_key(stored, project) == key
+    package = project / "recsys_lab"
+    package.mkdir(exist_ok=True)
+    (package / "nobody_imports_it.py").write_text("x = 1\n")
+    assert key() == before
+    cell = next(cell for _, cell in nbs.code_cells(stored))
+    cell.source = "import recsys_lab.some\n" + cell.source
+    imports = key()
+    (package / "some.py").write_text("x = 1\n")
+    assert key() not in (before, imports)
 
 
 def test_finding_recorded_in_two_notebooks(project, stored):

@@ -33,9 +33,9 @@ CELL_TIMEOUT_S = 600
 VOLATILE = ("execution", "ExecuteTime", "collapsed", "scrolled", "jupyter", "lines_to_next_cell")
 
 
-def is_stale(nb: NotebookNode, root: Path = ROOT) -> bool:
-    """Whether the stored outputs come from other code, package, lock or assets than the present."""
-    return nbs.own_metadata(nb).get("run", {}).get("key") != nbs.run_key(nb, root)
+def is_stale(nb: NotebookNode, folder: Path, root: Path = ROOT) -> bool:
+    """Whether the outputs come from other code, imported files, lock or assets than the present."""
+    return nbs.own_metadata(nb).get("run", {}).get("key") != nbs.run_key(nb, folder, root)
 
 
 def execute(
@@ -56,7 +56,7 @@ def execute(
     nb, source = nbs.read(path), path.read_bytes()
     name = nbs.relative(path, root)
     tidy(nb)
-    key = nbs.run_key(nb, root)
+    key = nbs.run_key(nb, path.parent, root)
     cells = dict(nbs.code_cells(nb))
     seconds: dict[int, float] = {}  # place of the cell -> how long it ran
     started = 0.0
@@ -230,7 +230,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Command line; returns 0, 1 for stale or failed notebooks, 2 for wrong use, 130 for Ctrl-C."""
     parser = argparse.ArgumentParser(
         prog="python -m tools.execute",
-        description="Run notebooks in place: those whose code, package, lock or assets changed.",
+        description="Run notebooks in place: those whose code, imports, lock or assets changed.",
     )
     parser.add_argument("paths", nargs="*", help="notebooks or folders (default: all)")
     parser.add_argument("--all", action="store_true", help="run the fresh ones too")
@@ -238,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         paths = nbs.find(options.paths)
-        chosen = [p for p in paths if options.all or is_stale(nbs.read(p))]
+        chosen = [p for p in paths if options.all or is_stale(nbs.read(p), p.parent)]
     except NotebookError as error:
         print(error, file=sys.stderr)
         return 2

@@ -17,6 +17,7 @@ from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from nbformat import NotebookNode
 
 from recsys_lab.results import GLUE_PREFIX, MIME, STRICT
+from tools import depends
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("chapters", "solutions")
@@ -141,21 +142,20 @@ def texts(output: NotebookNode) -> Iterator[str]:
 # ---- keys and digests ----------------------------------------------------------------------
 
 
-def run_key(nb: NotebookNode, root: Path = ROOT) -> str:
-    """What the outputs depend on: code, tags, the package, the lock and the assets.
+def run_key(nb: NotebookNode, folder: Path, root: Path = ROOT) -> str:
+    """What the outputs depend on: code, tags, the files that the code reads, lock and assets.
 
-    Prose is left out, since it changes no output.
+    Prose is left out, since it changes no output. ``folder`` is that of the notebook.
     """
     digest = hashlib.sha256()
     for _, cell in code_cells(nb):
         digest.update(json.dumps([cell.source, sorted(tags(cell))]).encode())
-    files = sorted(
-        (root / "recsys_lab").rglob("*.py"), key=lambda p: p.relative_to(root).as_posix()
-    )
-    files += [root / "requirements" / "lock.txt", root / "requirements" / "assets.txt"]
+    code = "\n".join(cell.source for _, cell in code_cells(nb))
+    files = depends.depends_on(code, folder, root)
+    files += [root.resolve() / "requirements" / name for name in ("lock.txt", "assets.txt")]
     for file in files:
-        text = file.read_text(encoding="utf-8") if file.exists() else ""
-        digest.update(json.dumps([file.relative_to(root).as_posix(), text]).encode())
+        text = depends.text_of(file) if file.exists() else ""
+        digest.update(json.dumps([os.path.relpath(file, root.resolve()), text]).encode())
     return digest.hexdigest()
 
 

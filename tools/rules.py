@@ -203,14 +203,16 @@ def outputs_untouched(page: Page) -> list[str]:
 
 
 def outputs_fresh(page: Page, root: Path = ROOT) -> list[str]:
-    """The outputs come from the present code, package, lock and assets."""
+    """The outputs come from the present code, the files that it reads, the lock and the assets."""
     if page.nb is None:
         return []
-    if nbs.own_metadata(page.nb).get("run", {}).get("key") == nbs.run_key(page.nb, root):
+    if nbs.own_metadata(page.nb).get("run", {}).get("key") == nbs.run_key(
+        page.nb, page.path.parent, root
+    ):
         return []
     return [
-        f"{page.name}: stale: code, tags, package, lock or assets have changed since it was run; "
-        f"run `make execute`"
+        f"{page.name}: stale: code, tags, imported files, lock or assets have changed since it was "
+        f"run; run `make execute`"
     ]
 
 
