@@ -307,14 +307,14 @@ def runs(stored: dict[str, Any]) -> Iterator[Run]:
     for depth, rates in RATES.items():
         for lr in rates:
             yield Run("tune", depth, TUNED_AT, 0, lr)
-    for seed in SEEDS:
-        for depth in ("head", "last layers", "full"):
-            if lr := best_rate(stored, depth):
+    for depth in ("head", "last layers", "full"):
+        if lr := best_rate(stored, depth):
+            for seed in SEEDS:
                 for n in SIZES:
                     if seed in seeds_of(depth, n):
                         yield Run("curve", depth, n, seed, lr)
-    if lr := best_rate(stored, "last layers"):
-        yield Run("film only", "last layers", 2048, 0, lr)
+            if depth == "last layers":
+                yield Run("film only", depth, 2048, 0, lr)
 
 
 def best_rate(stored: dict[str, Any], depth: str) -> float | None:
