@@ -298,8 +298,9 @@ class Run(NamedTuple):
 
 
 def seeds_of(depth: str, n: int) -> tuple[int, ...]:
-    """Training layers on many rows is slow, so it has one seed."""
-    return SEEDS[:1] if n >= 2048 and depth != "head" else SEEDS
+    """Training many layers, or on many rows, is slow, so it has one seed."""
+    fast = depth == "head" or (depth == "last layers" and n < 2048)
+    return SEEDS if fast else SEEDS[:1]
 
 
 def runs(stored: dict[str, Any]) -> Iterator[Run]:
