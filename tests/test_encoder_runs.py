@@ -46,7 +46,7 @@ def test_what_is_stored_is_coherent(stored, examples):
         settings = run["settings"]
         n_points = -(-settings["n_epochs"] // settings["every"])
         assert len(run["train"]) == len(run["validation"]) == n_points, key
-        assert 0.6 < min(run["validation"]) < 1, key  # a coin has ln 2
+        assert 0.6 < min(run["validation"]) < 1.2, key  # a coin has ln 2
         assert (run["moved"] == 0) == ("/head/" in key), key
     best = stored["curve/full/10000/0"]["logits"]
     assert roc_auc_score(test["label"], best) > 0.58
