@@ -30,8 +30,7 @@ from torch.nn import functional
 
 from recsys_lab import device, training
 from recsys_lab.data import Interactions, load_movielens
-from recsys_lab.language import CausalLM, lora, ranking
-from recsys_lab.language.cache import cache_folder
+from recsys_lab.language import CausalLM, lora
 from recsys_lab.language.prompts import TEMPLATES
 from recsys_lab.language.texts import item_texts, liked_items
 
@@ -51,7 +50,7 @@ RATES = {  # where two stand, the one that is better on the validation users at 
 TUNED_AT, KIN_AT = 16, 64  # shots
 SEEDS = (0, 1, 2)
 KIN_SEEDS = (0,)
-SLOW_SEEDS = (0, 1)  # of the largest number of shots
+SLOW_SEEDS = (0,)  # of the largest number of shots
 
 
 # ---- the task --------------------------------------------------------------------------------
@@ -304,8 +303,8 @@ def wins(scores: np.ndarray) -> np.ndarray:
 
 # ---- runs ------------------------------------------------------------------------------------
 class Run(NamedTuple):
-    """``group`` "tune": a rate tried; "curve": a point of a curve, tested; "base": nothing tuned;
-    "lists": section 4's candidates ranked by the model that 256 shots tuned."""
+    """``group`` "tune": a rate tried; "curve": a point of a curve, tested; "base": nothing
+    tuned."""
 
     group: str
     method: str
@@ -367,34 +366,12 @@ def one_run(run: Run) -> dict[str, Any]:
         return result | {"validation": round(pair_loss(score(model, task.validation)), 4)}
     if run.group == "base":
         result["validation"] = round(pair_loss(score(model, task.validation)), 4)
-    if run.method == "lora" and run.n == max(EPOCHS):
-        lora.save_lora(model.body, tuned_file(run))
     return result | {"scores": score(model, task.test).round(3).tolist()}
-
-
-def tuned_file(run: Run) -> Path:
-    """Where the corrections of a run are kept: in the cache, safe to lose."""
-    return cache_folder() / f"lora_runs-{code_hash()}-{run.n}-{run.seed}-{run.lr:g}.safetensors"
-
-
-def ranked_lists(run: Run) -> dict[str, Any]:
-    """Section 4's candidate lists of the seed's group, as the tuned model scores them: (60, 20)."""
-    asked, file = CausalLM(), tuned_file(run)
-    if not file.exists():
-        one_run(run._replace(group="curve"))
-    lora.merge(lora.load_lora(asked.model, file))
-    group, titles, found = f"seed {run.seed}", item_texts(load_movielens(), ("title",)), []
-    lists = zero_shot.lists_of(group)
-    for user, items in zip(lists.users, lists.items):
-        history = zero_shot.history_of(group, int(user))
-        odds = ranking.score(asked, TEMPLATES["yes_no"], history, [titles[i] for i in items])
-        found.append(np.round(odds, 3).tolist())
-    return {"scores": found}
 
 
 def perform(run: Run, stored: dict[str, Any]) -> dict[str, Any]:
     start = time.process_time()
-    result = ranked_lists(run) if run.group == "lists" else one_run(run)
+    result = one_run(run)
     seconds = round(time.process_time() - start, 1)
     return {"code": code_hash(), "settings": run.settings, "cpu_seconds": seconds} | result
 
