@@ -35,7 +35,8 @@ from recsys_lab.language.texts import item_texts, liked_items
 
 STORE = Path(__file__).resolve().with_suffix(".json")
 SEEDS = (0, 1, 2)  # of the split; each has users of its own
-N_TUNING, N_USERS, BLOCK = 40, 60, 20  # users that choose the wording; users of each seed
+N_TUNING, N_USERS, BLOCK = 40, 60, 20  # users that choose the wording; users drawn for each seed
+N_BLOCKS = 2  # blocks of them that are asked
 N_HISTORY, N_RATED = 8, 10  # liked films in a prompt; held-out ratings of a user
 
 # ---- wordings --------------------------------------------------------------------------------
@@ -93,9 +94,19 @@ def users_of(group: str) -> np.ndarray:
 
 @cache
 def lists_of(group: str, how: str = "uniform") -> Candidates:
-    """The candidate lists of a group; that of the tuning users are from the split of seed 0."""
+    """The candidate lists of a group; those of the tuning users are from the split of seed 0."""
     seed = 0 if group == "tuning" else int(group.split()[1])
     return candidates(split_of(seed), users_of(group), seed=seed, how=how)
+
+
+def asked(experiment: str, how: str = "uniform") -> Candidates:
+    """The lists that an experiment scores, seed by seed, in the order of `gathered`."""
+    size, parts = size_of(experiment), []
+    for key in keys_of(experiment):
+        _, group, number = key.split("/")
+        block = slice(int(number) * size, (int(number) + 1) * size)
+        parts.append([part[block] for part in lists_of(group, how)])
+    return Candidates(*map(np.concatenate, zip(*parts)))
 
 
 @cache
@@ -135,18 +146,6 @@ def in_order(model: CausalLM, template: Template, how: str = "uniform", own: boo
     return scores
 
 
-def shuffled_history(model: CausalLM, template: Template):
-    def scores(group: str, block: slice) -> list[list[float]]:
-        lists, titles, found = lists_of(group), movielens()[1], []
-        for user, items in zip(lists.users[block], lists.items[block]):
-            mixed = np.random.default_rng([7, int(user)]).permutation(history_of(group, int(user)))
-            candidate_titles = [titles[i] for i in items]
-            found.append(rounded(ranking.score(model, template, mixed.tolist(), candidate_titles)))
-        return found
-
-    return scores
-
-
 def reordered(model: CausalLM, order: int):
     """The list once more in another order; the scores stand in the order of ``lists.items``."""
 
@@ -163,23 +162,24 @@ def reordered(model: CausalLM, order: int):
     return scores
 
 
-def injected(model: CausalLM, kind: str):
-    """Scores of the list when one film, the one after the held-out film, has a longer title."""
+def injected(model: CausalLM, template: Template):
+    """Scores when one film, the one after the held-out film, has another title: an order to the
+    reader or a harmless sentence, alone or after the film's own title. For a list all twenty
+    scores, else that of the film."""
 
     def scores(group: str, block: slice) -> list[dict[str, list[float]]]:
         lists, titles, found = lists_of(group), movielens()[1], []
         for user, items, place in zip(*(part[block] for part in lists)):
             shown, target = [titles[i] for i in items], (place + 1) % len(items)
-            texts = {name: f"{shown[target]}: {end}" for name, end in ENDINGS.items()}
-            history, template, answer = history_of(group, int(user)), TEMPLATES[kind], {}
-            if kind == "listwise":
-                for name, text in texts.items():
-                    changed = [*shown[:target], text, *shown[target + 1 :]]
-                    answer[name] = rounded(ranking.score(model, template, history, changed))
-            else:
-                values = ranking.score(model, template, history, list(texts.values()))
-                answer = {name: [value] for name, value in zip(texts, rounded(values))}
-            found.append(answer)
+            history, texts = history_of(group, int(user)), dict(ENDINGS)
+            if template.kind == "listwise":
+                lines = {n: [*shown[:target], t, *shown[target + 1 :]] for n, t in texts.items()}
+                scored = {n: ranking.score(model, template, history, t) for n, t in lines.items()}
+                found.append({name: rounded(values) for name, values in scored.items()})
+                continue
+            texts |= {f"{name}, after": f"{shown[target]}: {end}" for name, end in ENDINGS.items()}
+            values = rounded(ranking.score(model, template, history, list(texts.values())))
+            found.append(dict(zip(texts, values)))
         return found
 
     return scores
@@ -206,18 +206,14 @@ def keys() -> list[str]:
     """experiment/group/block, the tuning of the wording first."""
     found = [f"wording {name}/tuning/{b}" for b in range(N_TUNING // BLOCK) for name in TITLE_NEXT]
     found += ["alone/catalogue/0"]
-    blocks = [(f"seed {seed}", b) for b in range(N_USERS // BLOCK) for seed in SEEDS]
-    first = [(group, b) for group, b in blocks if b == 0]
-    found += [f"likelihood/{group}/{b}" for group, b in blocks]
-    found += [f"stranger/{group}/{b}" for group, b in blocks]
-    found += [f"{kind}/{group}/{b}" for group, b in blocks for kind in ("yes_no", "listwise")]
-    found += [f"matched/{group}/{b}" for group, b in blocks]
-    found += [f"rated/all/{b}" for b in range(3)]
-    found += [f"shuffled/{group}/{b}" for group, b in first]
-    found += [f"order {order}/seed 0/{b}" for order in (1, 2, 3) for b in (0, 1)]
-    injection = ("likelihood", "yes_no", "listwise")
-    found += [f"injected {kind}/seed 0/{b}" for kind in injection for b in (0, 1)]
-    return found + [f"pairwise/{group}/{b}" for group, b in first]
+    first = [f"seed {seed}/0" for seed in SEEDS]
+    every = [f"seed {seed}/{b}" for b in range(N_BLOCKS) for seed in SEEDS]
+    found += [f"likelihood/{place}" for place in every]
+    found += [f"yes_no/{place}" for place in every]
+    found += [f"stranger/{place}" for place in first]
+    found += ["listwise/seed 0/0", "listwise/seed 1/0", "matched/seed 0/0"]
+    found += [f"injected {kind}/seed 0/0" for kind in ("likelihood", "yes_no", "listwise")]
+    return [*found, "rated/all/0", "order 1/seed 0/0", "pairwise/seed 0/0"]
 
 
 @cache
@@ -229,14 +225,14 @@ def chosen(stored: dict[str, Any]) -> str:
     """The wording with the best nDCG@10 on the tuning users, who are in no other experiment."""
     lists, value = lists_of("tuning"), {}
     for name in TITLE_NEXT:
-        scores = together(stored, f"wording {name}", "tuning")
+        scores = gathered(stored, f"wording {name}")
         value[name] = ranking.evaluate_lists(scores, lists)["ndcg"].mean()
     return max(value, key=value.get)
 
 
 def perform(key: str, stored: dict[str, Any]) -> Any:
     experiment, group, number = key.split("/")
-    model, size = language_model(), BLOCK // 2 if experiment == "pairwise" else BLOCK
+    model, size = language_model(), size_of(experiment)
     block = slice(int(number) * size, (int(number) + 1) * size)
     if experiment.startswith("wording "):
         name = experiment.removeprefix("wording ")
@@ -248,27 +244,35 @@ def perform(key: str, stored: dict[str, Any]) -> Any:
         return yes_to_ratings(model, slice(30 * int(number), 30 * int(number) + 30))
     if experiment.startswith("order "):
         return reordered(model, int(experiment.split()[1]))(group, block)
-    if experiment.startswith("injected "):
-        return injected(model, experiment.split()[1])(group, block)
     if experiment in ("yes_no", "listwise", "pairwise"):
         return in_order(model, TEMPLATES[experiment])(group, block)
     template = TITLE_NEXT[chosen(stored)]
+    if experiment.startswith("injected "):
+        kind = experiment.split()[1]
+        return injected(model, template if kind == "likelihood" else TEMPLATES[kind])(group, block)
     experiments: dict[str, Callable] = {
         "likelihood": in_order(model, template),
         "stranger": in_order(model, template, own=False),
         "matched": in_order(model, template, how="popular"),
-        "shuffled": shuffled_history(model, template),
     }
     return experiments[experiment](group, block)
 
 
-def together(stored: dict[str, Any], experiment: str, group: str) -> np.ndarray:
-    """All blocks of one experiment and group, as one array (n_users, ...)."""
-    prefix = f"{experiment}/{group}/"
-    blocks = sorted((key for key in stored if key.startswith(prefix)), key=lambda key: key[-2:])
-    return np.concatenate([np.array(stored[key]) for key in blocks])
+def keys_of(experiment: str) -> list[str]:
+    return sorted(key for key in keys() if key.startswith(f"{experiment}/"))
 
 
+def size_of(experiment: str) -> int:
+    """Users in a block."""
+    return BLOCK // 2 if experiment == "pairwise" else BLOCK
+
+
+def gathered(stored: dict[str, Any], experiment: str) -> np.ndarray:
+    """All blocks of one experiment, in the order of `asked`: (n_users, ...)."""
+    return np.concatenate([np.array(stored[key]) for key in keys_of(experiment)])
+
+
+@cache
 def fingerprint() -> str:
     """Hash of all that the scores depend on: the titles, lists and histories, the wordings, and the
     code that scores (without comments and docstrings)."""
@@ -301,6 +305,12 @@ def load_runs() -> dict[str, Any]:
     return json.loads(STORE.read_text())["scores"]
 
 
+def saved_scores() -> dict[str, Any]:
+    """Those of the present lists, wordings and scoring; none if these have changed."""
+    saved = json.loads(STORE.read_text()) if STORE.exists() else {}
+    return saved["scores"] if saved.get("inputs") == fingerprint() else {}
+
+
 def save(stored: dict[str, Any]) -> None:
     """A line a block; complete or not at all."""
     lines = [f"{json.dumps(key)}: {json.dumps(stored[key])}" for key in sorted(stored)]
@@ -316,17 +326,15 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=np.inf, help="no block starts later")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    saved = json.loads(STORE.read_text()) if STORE.exists() else {}
-    if saved and saved["inputs"] != fingerprint():
-        print("Lists, wordings or scoring have changed: everything is asked again.")
-    stored = saved["scores"] if saved.get("inputs") == fingerprint() else {}
+    stored = saved_scores()
     end = time.monotonic() + 60 * arguments.minutes
     while todo := [k for k in keys() if k not in stored and k.startswith(arguments.only)]:
         if time.monotonic() > end:
             print(f"{len(todo)} blocks are left")
             return 1
         start = time.process_time()
-        stored[todo[0]] = perform(todo[0], stored)
+        done = perform(todo[0], stored)
+        stored = saved_scores() | {todo[0]: done}  # another process may have added to them
         save(stored)
         print(f"{len(todo) - 1:3} left  {todo[0]}  {time.process_time() - start:.0f} s", flush=True)
     print(f"{len(stored)} blocks in {STORE.name}")
