@@ -52,7 +52,7 @@ def test_nothing_that_is_reported_chose_a_prompt():
     assert read <= set(train.texts)
     pilot, final = (
         {p for key, run in by_key.items() if key.startswith(start) for p in run.reads[0]}
-        for start in ("profile/pilot/themes", "profile/final/")
+        for start in ("profile/pilot/themes", "profile/final/themes")
     )
     assert len(pilot) == runs.N_PILOT and len(final) == runs.N_USERS and not pilot & final
 
@@ -71,11 +71,11 @@ def test_a_review_read_once_for_all_wordings_scores_as_each_prompt_read_whole(lm
 
 def test_examples_before_a_review_score_as_one_prompt(lm):
     end, words = runs.WORDINGS[runs.STATE_OF]
-    examples = f"{runs.TEXT.format('No help at all.')}{end} negative\n\n"
+    examples = f"{runs.TEXT.format('No help at all.')}{end} negative"
     texts = ["A great relief.", "It did nothing for me, and it cost a lot of money."]
     found = runs.read_after(lm, examples, texts)["scores"]
     for row, text in zip(found, texts, strict=True):
-        whole = lm.log_likelihood(examples + runs.TEXT.format(text) + end, list(words))
+        whole = lm.log_likelihood(f"{examples}\n\n{runs.TEXT.format(text)}{end}", list(words))
         assert np.allclose(row, whole, atol=1e-4)
 
 

@@ -136,15 +136,20 @@ def few_shot(train: Reviews, draw: int) -> str:
         rows += rng.choice(np.flatnonzero(short & (train.labels == label)), N_SHOTS, False).tolist()
     end = WORDINGS[STATE_OF][0]
     shown = [f"{TEXT.format(train.texts[r])}{end} {train.labels[r]}" for r in rng.permutation(rows)]
-    return "\n\n".join(shown) + "\n\n"
+    return "\n\n".join(shown)
 
 
 def read_after(lm: CausalLM, examples: str, texts: Sequence[str]) -> dict[str, Any]:
-    """Scores (n, 3) of the labels after the examples and each text."""
+    """Scores (n, 3) of the labels after the examples and each text.
+
+    The cut lies before the line breaks: behind them they would be other tokens than in one text.
+    """
     end, words = WORDINGS[STATE_OF]
     rows = []
     for start in range(0, len(texts), 10):
-        _, states = read(lm, examples, [TEXT.format(t) + end for t in texts[start : start + 10]])
+        _, states = read(
+            lm, examples, ["\n\n" + TEXT.format(t) + end for t in texts[start : start + 10]]
+        )
         rows.append(label_scores(lm, states, [words] * len(states)))
     return {"scores": np.concatenate(rows)}
 
@@ -262,12 +267,16 @@ def runs() -> Iterator[Run]:
     scores = draw_scores(train)  # known by now: runs are asked for one by one
     if len(scores) == N_DRAWS:
         examples = few_shot(train, int(np.argmax(scores)))
-        yield Run("shots/test", read_after, (examples, tuple(test.texts.tolist())))
+        for start in range(0, len(test), CHUNK):
+            texts = tuple(test.texts[start : start + CHUNK].tolist())
+            yield Run(f"shots/test/{start // CHUNK}", read_after, (examples, texts))
 
 
 def for_draws(train: Reviews) -> np.ndarray:
-    """Positions of the training reviews on which a draw of examples is chosen."""
-    return np.random.default_rng(9).choice(len(train), N_CHECK, replace=False)
+    """Positions of the training reviews on which a draw of examples is chosen: no examples."""
+    shown = "".join(few_shot(train, draw) for draw in range(N_DRAWS))
+    free = [place for place, text in enumerate(train.texts) if TEXT.format(text) not in shown]
+    return np.random.default_rng(9).choice(free, N_CHECK, replace=False)
 
 
 def draw_scores(train: Reviews) -> list[float]:
@@ -301,10 +310,11 @@ def load_states(kind: str) -> np.ndarray:
         return np.concatenate([arrays[f"{kind}/read/{c}"] for c in range(n)]).astype(np.float32)
 
 
-def stored_scores(stored: dict[str, Any]) -> np.ndarray:
-    """Log-probabilities of the labels of all reviews: (n_reviews, n_wordings, 3)."""
-    n = sum(key.startswith("read/") for key in stored)
-    return np.concatenate([stored[f"read/{c}"]["scores"] for c in range(n)])
+def stored_scores(stored: dict[str, Any], start: str = "read/") -> np.ndarray:
+    """Log-probabilities of the labels, all chunks in one: of all reviews, all wordings
+    (n_reviews, n_wordings, 3); with "shots/test/" of the test reviews after examples (n, 3)."""
+    n = sum(key.startswith(start) for key in stored)
+    return np.concatenate([stored[f"{start}{c}"]["scores"] for c in range(n)])
 
 
 def main() -> int:
@@ -314,15 +324,11 @@ def main() -> int:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     model = cache(CausalLM)  # one a dtype
-    stop = time.monotonic() + 60 * max(5, arguments.minutes)
+    stop = time.monotonic() + 60 * arguments.minutes
     for run in runs():
         stored = load_runs() if STORE.exists() else {}  # each time: two of these may be at work
         old = stored.get(run.key, {}).get("code") != run.code
-        if (
-            not old
-            or not run.key.startswith((arguments.only, "profile/"))
-            or time.monotonic() > stop
-        ):
+        if not old or not run.key.startswith(arguments.only) or time.monotonic() > stop:
             continue
         start = time.process_time()
         result = run.work(model(dtype=run.dtype), *run.reads)
