@@ -244,6 +244,8 @@ BROKEN = [
     ("no_typed_number", lambda nb: replace(nb, END, "Dividing", "It reaches 0.931, dividing"), r"cell 9: the number 0.931 is typed"),
     ("no_typed_number", lambda nb: with_alt(nb, "A line that rises from zero to 0.93."), r"cell 6 .*alt text: the number 0.93"),
     ("no_typed_number", lambda nb: cell(nb, DRAWN).metadata["mystnb"].update(figure={"caption": "Up to 0.93."}), r"cell 6 .*caption: the number 0.93"),
+    ("fences_nested", lambda nb: nb.cells.append(new_markdown_cell("```{solution} s\n````python\nx\n````\n```")), r"cell 10: '````python' stands in a fence of 3 backticks; give the outer one 5"),
+    ("fences_nested", lambda nb: nb.cells.append(new_markdown_cell("````{solution} s\n```python\nx\n```\n````\n```python\ny\n```")), None),
     ("cited_has_source", lambda nb: replace(nb, CLAIMED, " {cite}`x`", ""), r"cell 8: \{cited\} 0.95 without"),
     ("glue_defined", lambda nb: replace(nb, CLAIMED, "t.mean.n`", "t.median`"), r"cell 8: nothing is glued as 't.median'"),
     ("glue_defined", lambda nb: replace(nb, CLAIMED, "t.mean:.2f", "t.mean:d"), r"cell 8: 't.mean' is 0.5, which ':d' cuts off"),
@@ -314,6 +316,16 @@ def test_finding_recorded_in_two_notebooks(project, stored):
     pages = [page_of(stored, project), page_of(copy.deepcopy(stored), project)]
     (problem,) = rules.findings_unique(pages)
     assert problem.startswith("chapters/1_first/2_broken.ipynb: cell 5 (In [3]): finding 't.mean'")
+
+
+def test_label_that_stands_twice_in_the_book(project, stored):
+    for number in (1, 2):
+        text = f"```{{exercise}} {number}\n:label: ex-mine\n\nDo it.\n```"
+        stored.cells.append(new_markdown_cell(text))
+    (problem,) = rules.labels_unique([page_of(stored, project)])
+    assert problem.endswith(
+        "label 'ex-mine' stands already in chapters/1_first/2_broken.ipynb: cell 10"
+    )
 
 
 def test_inventory_id_that_no_page_covers(project, stored):

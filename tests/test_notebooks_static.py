@@ -27,6 +27,11 @@ def test_findings_have_names_of_their_own():
     assert not problems, "\n" + "\n".join(problems)
 
 
+def test_labels_are_unique():
+    problems = rules.labels_unique(map(load, PAGES))
+    assert not problems, "\n" + "\n".join(problems)
+
+
 @pytest.mark.parametrize("chapter", COMPLETE_CHAPTERS)
 def test_chapter_covers_its_inventory(chapter):
     problems = rules.chapter_covered(chapter, map(load, PAGES))

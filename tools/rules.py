@@ -357,6 +357,26 @@ def findings_unique(book: Iterable[Page]) -> list[str]:
     return problems
 
 
+def labels_unique(book: Iterable[Page]) -> list[str]:
+    """Every figure and every exercise has a label of its own in the whole book."""
+    problems, first = [], {}
+    for page in book:
+        labels = [
+            (place, options["label"])
+            for place, text in page.texts
+            for kind, _, options, _ in markdown.directives(text)
+            if kind == "exercise" and "label" in options
+        ]
+        for place, cell in page.code():
+            name = cell.metadata.get("mystnb", {}).get("figure", {}).get("name")
+            labels += [(place, name)] if name else []
+        for place, label in labels:
+            if label in first:
+                problems.append(f"{place}: label {label!r} stands already in {first[label]}")
+            first.setdefault(label, place)
+    return problems
+
+
 def chapter_covered(chapter: int, book: Iterable[Page]) -> list[str]:
     """Every inventory id of the chapter stands in some page's ``covers``."""
     covered = {identity for page in book for identity in page.metadata.get("covers", [])}
@@ -402,6 +422,28 @@ def no_typed_number(page: Page) -> list[str]:
                 f"({context!r}); print it with {{glue:text}}, mark a cited one with {{cited}}, "
                 f"put a version in `code`"
             )
+    return problems
+
+
+def fences_nested(page: Page) -> list[str]:
+    """A fence inside another is shorter, else the inner one's end closes the outer one."""
+    problems = []
+    for place, text in page.texts:
+        around: list[int] = []
+        for number, line in enumerate(text.split("\n"), start=1):
+            match = re.match(r"^\s*(`{3,})\s*(.*)$", line)
+            if match is None:
+                continue
+            length = len(match[1])
+            if around and length >= around[-1] and not match[2]:
+                around.pop()
+                continue
+            if around and length >= around[-1]:
+                problems.append(
+                    f"{_at_line(place, number)}: {line.strip()[:40]!r} stands in a fence of "
+                    f"{around[-1]} backticks; give the outer one {length + 1}"
+                )
+            around.append(length)
     return problems
 
 
@@ -480,6 +522,7 @@ RULES: tuple[Callable[[Page], list[str]], ...] = (
     something_checked,
     ids_known,
     no_typed_number,
+    fences_nested,
     cited_has_source,
     glue_defined,
     anatomy,
