@@ -11,10 +11,8 @@ whenever you like and start it again. All runs take a quarter of an hour on one 
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import inspect
-import os
 import time
 from collections.abc import Iterator
 from itertools import product
@@ -22,10 +20,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import random_search
 import torch
 from random_search import Candidate, Run, log_uniform, one_of, per_user
 
+from recsys_lab import stored_runs
 from recsys_lab.data import Interactions, Split, holdout_per_user, load_movielens
 from recsys_lab.evaluation import evaluate, ranking_metrics, rmse
 from recsys_lab.models import (
@@ -241,15 +239,11 @@ def of_unseen(model: Recommender, split: Split) -> np.ndarray:
     return (scores - mean) / np.maximum(spread, 1e-9)
 
 
-def perform(run: Run, data: Interactions) -> dict[str, Any]:
-    """Do it, and return what is stored."""
-    start = time.process_time()
+def perform(run: Run, stored: dict[str, Any]) -> dict[str, Any]:
+    data = load_movielens()
     if run.group in ("tune", "grid"):
-        result = tune_one(run, holdout_per_user(data, 0.25, 0.15, seed=0))
-    else:
-        result = {"final": final, "blend": blend}[run.group](run, data)
-    seconds = round(time.process_time() - start, 1)
-    return {"code": code_hash(run), "settings": run.settings, "cpu_seconds": seconds} | result
+        return tune_one(run, holdout_per_user(data, 0.25, 0.15, seed=0))
+    return {"final": final, "blend": blend}[run.group](run, data)
 
 
 # ---- the store -------------------------------------------------------------------------------
@@ -270,30 +264,22 @@ def code_hash(run: Run) -> str:
 
 def load_runs() -> dict[str, Any]:
     """The stored runs, by key; an error with the remedy if there are none."""
-    return random_search.load(STORE, __file__)
+    return stored_runs.load(STORE, __file__)
 
 
 def is_current(run: Run, stored: dict[str, Any]) -> bool:
     """Whether the run is stored, with these settings, by this code."""
-    saved = stored.get(run.key, {})
-    return saved.get("settings") == run.settings and saved.get("code") == code_hash(run)
+    return stored_runs.is_current(run, stored, code_hash(run))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--minutes", type=float, default=600, help="start no run after so many")
-    parser.add_argument("--only", default="", help="runs whose key begins so, such as tune/BPR")
-    arguments = parser.parse_args()
-    os.environ["TQDM_DISABLE"] = "1"
-    torch.set_num_threads(1)
-    data = load_movielens()
-    return random_search.work_through(
-        STORE,
-        lambda stored: list(runs(stored)),
-        is_current,
-        lambda run: perform(run, data),
-        arguments.only,
-        arguments.minutes,
+    return stored_runs.command(
+        __doc__,
+        "tune/BPR",
+        store=STORE,
+        wanted=runs,
+        code=code_hash,
+        perform=perform,
     )
 
 

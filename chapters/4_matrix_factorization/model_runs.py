@@ -1,7 +1,7 @@
 """The tuning and the final runs of section 5, The additive trap. Their results stand in
 model_runs.json beside this file; the section reads them and repeats one of them.
 
-    .venv/bin/python chapters/4_matrix_factorization/model_runs.py [--trials 12] [--minutes 5]
+    .venv/bin/python chapters/4_matrix_factorization/model_runs.py [--minutes 5] [--only tune]
 
 Every model gets the same number of trials on the validation part of the first split: its defaults,
 then random settings. The best trial is fitted again on all training ratings of three splits. A run
@@ -11,10 +11,8 @@ whenever you like and start it again. All runs take about half an hour of one co
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import inspect
-import os
 import time
 from collections.abc import Iterator
 from functools import cache
@@ -23,13 +21,12 @@ from typing import Any, Self
 
 import click_runs
 import numpy as np
-import random_search
 import torch
 from random_search import Candidate, Run, log_uniform, one_of, per_user
 from torch import nn
 from torch.nn import functional
 
-from recsys_lab import device
+from recsys_lab import device, stored_runs
 from recsys_lab.data import Interactions, Split, holdout_per_user, load_movielens
 from recsys_lab.evaluation import evaluate, ranking_metrics
 from recsys_lab.models import (
@@ -240,30 +237,30 @@ NOISY = ("EASE", "iALS", "autoencoder", "Mult-VAE", "GAN")
 
 
 # ---- runs ------------------------------------------------------------------------------------
-def runs(stored: dict[str, Any], n_trials: int = N_TRIALS) -> Iterator[Run]:
+def runs(stored: dict[str, Any]) -> Iterator[Run]:
     """All runs; what follows from tuning comes once that is stored. ``group`` "tune": one trial on
     the first split; "final": the best trial, fitted on all training ratings; "noise": the same
     beside a fit with made-up events; "blend": a mixture."""
-    for trial in range(n_trials):
+    for trial in range(N_TRIALS):
         for name in CANDIDATES:
             yield Run("tune", name, trial, CANDIDATES[name].settings(name, trial))
     for split in SPLITS:
         for name in CANDIDATES:
-            if best := best_settings(stored, name, n_trials):
+            if best := best_settings(stored, name):
                 yield Run("final", name, split, best)
     for split in SPLITS:
         for name in NOISY:
-            if best := best_settings(stored, name, n_trials):
+            if best := best_settings(stored, name):
                 yield Run("noise", name, split, best)
-    chosen = {name: best_settings(stored, name, n_trials) for name in BLENDED}
+    chosen = {name: best_settings(stored, name) for name in BLENDED}
     if all(chosen.values()):
         yield Run("blend", "blend", 0, chosen)
 
 
-def best_settings(stored: dict[str, Any], name: str, n_trials: int) -> dict[str, Any] | None:
+def best_settings(stored: dict[str, Any], name: str) -> dict[str, Any] | None:
     """Settings of the best trial, with the number of epochs at which it was best; None if the
     trials are not all run yet."""
-    trials = [stored.get(f"tune/{name}/{trial}") for trial in range(n_trials)]
+    trials = [stored.get(f"tune/{name}/{trial}") for trial in range(N_TRIALS)]
     if None in trials:
         return None
     best = max(trials, key=lambda trial: trial["ndcg"])
@@ -392,15 +389,11 @@ def standardised(model: Recommender, train: Interactions) -> np.ndarray:
     return (scores - mean) / np.maximum(spread, 1e-9)
 
 
-def perform(run: Run, data: Interactions) -> dict[str, Any]:
-    """Do it, and return what is stored."""
-    start = time.process_time()
+def perform(run: Run, stored: dict[str, Any]) -> dict[str, Any]:
+    data = load_movielens()
     if run.group == "tune":
-        result = tune_one(run, holdout_per_user(data, 0.25, 0.15, seed=0))
-    else:
-        result = {"final": final, "noise": noise, "blend": blend}[run.group](run, data)
-    seconds = round(time.process_time() - start, 1)
-    return {"code": code_hash(run), "settings": run.settings, "cpu_seconds": seconds} | result
+        return tune_one(run, holdout_per_user(data, 0.25, 0.15, seed=0))
+    return {"final": final, "noise": noise, "blend": blend}[run.group](run, data)
 
 
 # ---- the store -------------------------------------------------------------------------------
@@ -427,31 +420,22 @@ def code_hash(run: Run) -> str:
 
 def load_runs() -> dict[str, Any]:
     """The stored runs, by key; an error with the remedy if there are none."""
-    return random_search.load(STORE, __file__)
+    return stored_runs.load(STORE, __file__)
 
 
 def is_current(run: Run, stored: dict[str, Any]) -> bool:
     """Whether the run is stored, with these settings, by this code."""
-    saved = stored.get(run.key, {})
-    return saved.get("settings") == run.settings and saved.get("code") == code_hash(run)
+    return stored_runs.is_current(run, stored, code_hash(run))
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--trials", type=int, default=N_TRIALS, help="trials a model")
-    parser.add_argument("--minutes", type=float, default=600, help="start no run after so many")
-    parser.add_argument("--only", default="", help="runs whose key begins so, such as tune/NCF")
-    arguments = parser.parse_args()
-    os.environ["TQDM_DISABLE"] = "1"
-    torch.set_num_threads(1)
-    data = load_movielens()
-    return random_search.work_through(
-        STORE,
-        lambda stored: list(runs(stored, arguments.trials)),
-        is_current,
-        lambda run: perform(run, data),
-        arguments.only,
-        arguments.minutes,
+    return stored_runs.command(
+        __doc__,
+        "tune/NCF",
+        store=STORE,
+        wanted=runs,
+        code=code_hash,
+        perform=perform,
     )
 
 

@@ -9,12 +9,8 @@ it whenever you like and start it again. All runs take about a quarter of an hou
 
 from __future__ import annotations
 
-import argparse
 import hashlib
 import inspect
-import json
-import os
-import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -28,7 +24,7 @@ from torch import nn
 from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
-from recsys_lab import device, training
+from recsys_lab import device, stored_runs, training
 from recsys_lab.data import Interactions, load_movielens
 from recsys_lab.data.assets import encoder_folder
 from recsys_lab.language.cache import quiet
@@ -361,10 +357,7 @@ def perform(run: Run, stored: dict[str, Any]) -> dict[str, Any]:
     trial = run._replace(group="tune")
     if run.group == "curve" and (run.n, run.seed) == (TUNED_AT, 0) and is_current(trial, stored):
         return stored[trial.key] | {"cpu_seconds": 0.0}
-    start = time.process_time()
-    result = one_run(run, examples())
-    seconds = round(time.process_time() - start, 1)
-    return {"code": code_hash(), "settings": run.settings, "cpu_seconds": seconds} | result
+    return one_run(run, examples())
 
 
 # ---- the store -------------------------------------------------------------------------------
@@ -384,46 +377,24 @@ def code_hash() -> str:
 
 
 def load_runs() -> dict[str, Any]:
-    """The stored runs, by key ("curve/full/512/0").
-
-    Raises:
-        FileNotFoundError: nothing is stored yet; the message says how to make it.
-    """
-    if not STORE.exists():
-        raise FileNotFoundError(f"{STORE.name} is not here. Make it: python {Path(__file__).name}")
-    return json.loads(STORE.read_text())
+    """The stored runs, by key; an error with the remedy if there are none."""
+    return stored_runs.load(STORE, __file__)
 
 
 def is_current(run: Run, stored: dict[str, Any]) -> bool:
     """Whether the run is stored, with these settings, by this code."""
-    saved = stored.get(run.key, {})
-    return saved.get("settings") == run.settings and saved.get("code") == code_hash()
+    return stored_runs.is_current(run, stored, code_hash())
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
-    parser.add_argument("--minutes", type=float, default=600, help="start no run after so many")
-    parser.add_argument("--only", default="", help="runs whose key begins so, such as curve/head")
-    arguments = parser.parse_args()
-    os.environ["TQDM_DISABLE"] = "1"
-    torch.set_num_threads(1)
-    end = time.monotonic() + 60 * arguments.minutes
-    while True:
-        stored = load_runs() if STORE.exists() else {}
-        wanted = list(runs(stored))
-        todo = [run for run in wanted if not is_current(run, stored)]
-        todo = [run for run in todo if run.key.startswith(arguments.only)]
-        if not todo or time.monotonic() > end:
-            break
-        result = perform(todo[0], stored)
-        stored = (load_runs() if STORE.exists() else {}) | {todo[0].key: result}
-        lines = [f"{json.dumps(key)}: {json.dumps(stored[key])}" for key in sorted(stored)]
-        unfinished = STORE.with_suffix(".part")
-        unfinished.write_text("{\n" + ",\n".join(lines) + "\n}\n")
-        os.replace(unfinished, STORE)  # complete or not at all
-        print(f"{len(todo) - 1:3} left  {todo[0].key}  {result['cpu_seconds']} s", flush=True)
-    print(f"{len(todo)} runs left" if todo else f"{len(stored)} runs in {STORE.name}")
-    return 1 if todo else 0
+    return stored_runs.command(
+        __doc__,
+        "curve/head",
+        store=STORE,
+        wanted=runs,
+        code=lambda run: code_hash(),
+        perform=perform,
+    )
 
 
 if __name__ == "__main__":
