@@ -58,6 +58,18 @@ def test_embeddings_are_of_unit_length_and_know_meaning(
         Encoder().encode([])
 
 
+def test_an_encoder_can_be_trained_after_it_has_encoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Weights that are first loaded inside inference mode would refuse a gradient."""
+    monkeypatch.setenv("RECSYS_LAB_CACHE", str(tmp_path))
+    encoder = Encoder()
+    encoder.encode(["a film"])
+    batch = encoder.tokenizer(["a film"], return_tensors="pt").to(encoder.model.device)
+    encoder.model(**batch).last_hidden_state.sum().backward()
+    assert all(not weight.is_inference() for weight in encoder.model.parameters())
+
+
 def test_cache_survives_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RECSYS_LAB_CACHE", str(tmp_path))
     calls = []

@@ -38,7 +38,8 @@ class Encoder:
 
     @cached_property
     def model(self):
-        with quiet():
+        # Weights that are first read in inference mode could never be trained.
+        with quiet(), torch.inference_mode(False):
             return AutoModel.from_pretrained(self.name).to(device.pick()).eval()
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
