@@ -1,0 +1,64 @@
+"""The stored runs of section 6.2: made by the present code, complete, and coherent."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from recsys_lab import stored_runs
+
+SECTION = Path(__file__).parents[1] / "chapters" / "6_fusion"
+sys.path.insert(0, str(SECTION))
+import fusion_runs as runs  # noqa: E402  it stands beside its page, not in a package
+
+
+@pytest.fixture(scope="module")
+def stored() -> dict:
+    return runs.load_runs()
+
+
+def test_every_run_is_stored_with_its_settings_by_this_code(stored):
+    wanted = list(runs.runs(stored))
+    assert {run.key for run in wanted} == set(stored)
+    old = [run.key for run in wanted if not runs.is_current(run, stored)]
+    assert not old, f"{runs.STORE.name} is older than the code: run {runs.__file__}: {old[:5]}"
+
+
+def test_twenty_scores_a_user(stored):
+    for part in ("validation", "test"):
+        for number in runs.SPLITS:
+            scores = runs.gathered(stored, part, number)
+            assert scores.shape == (runs.N_USERS, runs.N_RETRIEVED)
+            assert np.isfinite(scores).all() and (scores < 0).all()  # log-probabilities
+
+
+def test_nobody_is_asked_about_in_two_splits():
+    users = np.concatenate([runs.users_of(number) for number in runs.SPLITS])
+    assert len(np.unique(users)) == len(users) == 3 * runs.N_USERS
+
+
+def test_retrieved_films_are_unseen_and_the_test_part_is_the_same():
+    before, after = (runs.split_of(part, 0) for part in ("validation", "test"))
+    for split, part in [(before, "validation"), (after, "test")]:
+        seen = split.train.matrix().toarray()[runs.users_of(0)]
+        assert not np.take_along_axis(seen, runs.retrieved(part, 0), axis=1).any()
+    pairs = [set(zip(s.test.users.tolist(), s.test.items.tolist())) for s in (before, after)]
+    assert pairs[0] == pairs[1]
+    known = set(zip(before.validation.users.tolist(), before.validation.items.tolist()))
+    assert not known & pairs[0]
+
+
+def test_the_script_goes_on_where_it_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(runs, "ask", lambda run: [[-float(run.split)]])
+    store, asked = tmp_path / "runs.json", []
+
+    def perform(run, stored):
+        asked.append(run.key)
+        return {"scores": runs.ask(run)}
+
+    work = {"wanted": runs.runs, "code": lambda run: "x", "perform": perform}
+    assert stored_runs.work_through(store, only="test/0", **work) == 0
+    assert asked == [f"test/0/{block}" for block in range(4)]
+    assert stored_runs.work_through(store, **work) == 0
+    assert len(asked) == len(set(asked)) == 24
