@@ -5,8 +5,8 @@ results stand in online_runs.json beside this file; the section reads them and r
 
 Each user is a newcomer once: in one of three groups by lot. A part of the other two groups serves
 to choose settings, the rest to fit the models that the settings are chosen with. A run that is
-stored already is not repeated, unless the code it depends on has changed since. All runs take about
-two minutes of one core.
+stored already is not repeated, unless the code it depends on has changed since. All runs take less
+than a minute of one core.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ ROOT = HERE.parents[1]
 STORE = HERE / "online_runs.json"
 GROUPS, N_ROUNDS, PAGE = (0, 1, 2), 10, 10
 ASKERS = ("chance", "popularity", "entropy", "popularity x entropy", "fused", "bandit")
-L2, HALVES = (200, 400, 800, 1600), (1, 3, 10)
+L2, HALVES = (200, 400, 800, 1600), (3, 10, 30)
 ALPHAS, RIDGES = (0.0, 0.3, 1.0), (0.3, 1.0, 3.0)
 
 
