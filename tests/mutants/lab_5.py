@@ -1307,7 +1307,7 @@ def verdicts():
         words[name] = "better" if low > 0 else "worse" if high < 0 else "undecided"
     return words
 """,
-    QUOTED: """
+    QUOTED: r"""
 def quoted(title):
     import re
 
