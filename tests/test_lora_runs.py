@@ -30,15 +30,37 @@ def test_every_run_is_stored_with_its_settings_by_this_code(stored):
     old = [run.key for run in wanted if not runs.is_current(run, stored)]
     assert not old, f"{runs.STORE.name} is older than the code: run {runs.__file__}: {old[:5]}"
     assert {run.key for run in wanted} == set(stored)
-    assert {run.method for run in wanted if run.group == "curve"} == set(runs.RATES)
+    assert {run.method for run in wanted if run.group == "kin"} == set(runs.RATES) - {"lora"}
+    for n in runs.EPOCHS:
+        assert all(f"curve/lora/{n}/{seed}" in stored for seed in runs.seeds_of(n))
+
+
+def test_the_rate_and_the_epoch_are_the_best_on_validation_users(stored):
+    tried = [run for run in runs.runs(stored) if run.group == "tune"]
+    best = {run.lr: min(stored[run.key]["validation"]) for run in tried}
+    assert best[runs.best_rate(stored, "lora")] == min(best.values()) and len(best) > 1
+    for run in filter(lambda run: run.looks, runs.runs(stored)):
+        looks = stored[run.key]["validation"]
+        assert stored[run.key]["kept"] == run.settings["every"] * (1 + int(np.argmin(looks)))
 
 
 def test_scores_are_two_a_test_user(stored):
     n = len(runs.make_task().test)
     for key, run in stored.items():
-        if key.startswith(("base", "curve")):
-            scores = np.array(run["scores"])
+        for name in {"scores", "last_scores"} & set(run):
+            scores = np.array(run[name])
             assert scores.shape == (n, 2) and np.isfinite(scores).all(), key
+        if "lists" in run:
+            assert np.array(run["lists"]).shape == (runs.N_LISTS, 20), key
+
+
+def test_lists_are_ranked_as_in_section_4_while_nothing_is_tuned():
+    ranker = runs.Ranker(CausalLM())
+    runs.prepare(ranker, "lora")  # B is zero
+    runs.keep_half(ranker)  # which must not reach the model that ranks
+    found = runs.rank_lists(ranker, "seed 1", 1)
+    expected = runs.zero_shot.load_runs()["yes_no/seed 1/0"][:1]
+    np.testing.assert_allclose(found, expected, atol=2e-3)
 
 
 def test_nobody_is_in_two_parts_and_no_question_is_counted():

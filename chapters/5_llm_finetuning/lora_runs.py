@@ -4,7 +4,7 @@ file; the section reads them and repeats one of them.
     .venv/bin/python chapters/5_llm_finetuning/lora_runs.py [--minutes 4] [--only curve/lora]
 
 A run that is stored already is not repeated, unless the code it depends on has changed since; stop
-it whenever you like and start it again. All runs take about eleven minutes of one core.
+it whenever you like and start it again. All runs take about 25 minutes of one core.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from itertools import chain, pairwise
 from pathlib import Path
@@ -25,10 +25,11 @@ import torch
 import zero_shot_runs as zero_shot
 from torch import nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from recsys_lab import device, stored_runs, training
 from recsys_lab.data import Interactions, load_movielens
-from recsys_lab.language import CausalLM, lora
+from recsys_lab.language import CausalLM, lora, ranking
 from recsys_lab.language.prompts import TEMPLATES
 from recsys_lab.language.texts import item_texts, liked_items
 
@@ -36,8 +37,10 @@ STORE = Path(__file__).resolve().with_suffix(".json")
 N_LIKED = 4  # films in a prompt
 N_VALIDATION, N_TEST = 40, 150  # users
 BATCH = 4  # users a step: eight labels
-EPOCHS = {16: 6, 64: 3, 256: 2}  # by the number of shots
-RATES = {  # where two stand, the one that is better on the validation users at TUNED_AT shots
+LORA = {"rank": 8, "alpha": 16, "targets": ("q_proj", "v_proj")}
+EPOCHS = {16: 6, 64: 3, 256: 4}  # by the number of shots
+EVERY = {256: 1}  # epochs from one look at the validation users to the next
+RATES = {  # where two stand, at TUNED_AT shots the one that is better on the validation users
     "lora": (5e-4, 2e-3),
     "adalora": (2e-2,),
     "adapters": (1e-3,),
@@ -45,10 +48,12 @@ RATES = {  # where two stand, the one that is better on the validation users at 
     "full": (2e-5,),
     "head": (1e-3,),
 }
-TUNED_AT, KIN_AT = 16, 64  # shots
+TUNED_AT = 256  # shots
+KIN_AT, KIN_EPOCHS = 64, 3
 SEEDS = (0, 1, 2)
+N_LISTS = 40  # of section 4's users in each split
 KIN_SEEDS = (0,)
-SLOW_SEEDS = (0,)  # of the largest number of shots
+SLOW_SEEDS = (0, 1, 2)  # at TUNED_AT
 
 
 # ---- the task --------------------------------------------------------------------------------
@@ -176,9 +181,22 @@ class Ranker(nn.Module):
         return last.float() @ self.readout().float()
 
 
+@contextmanager
 def half():
-    """Matrix products in bfloat16, the rest in float32: twice as fast where it is built in."""
-    return torch.autocast(device.pick().type, dtype=torch.bfloat16)
+    """Matrix products in bfloat16, the rest in float32: twice as fast where it is built in.
+
+    Attention is computed in plain steps: for a hundred tokens the fused kernel's way back is the
+    slowest part of all on a processor.
+    """
+    with torch.autocast(device.pick().type, dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def keep_half(model: Ranker) -> None:
+    """Round the frozen matrices to bfloat16 once, instead of in every product: the same numbers."""
+    for part in model.body.model.modules():
+        if isinstance(part, nn.Linear) and not part.weight.requires_grad:
+            part.weight.data = part.weight.data.bfloat16()
 
 
 @torch.inference_mode()
@@ -210,7 +228,7 @@ def prepare(model: Ranker, method: str, n_steps: int = 100) -> Ranker:
         return model
     body.requires_grad_(False)
     if method == "lora":
-        lora.add_lora(body, rank=8, alpha=16, targets=("q_proj", "v_proj"))
+        lora.add_lora(body, **LORA)
     elif method == "adapters":  # after attention and after the feed-forward part of each layer
         for name, module in list(body.named_modules()):
             if name.endswith(("o_proj", "down_proj")):
@@ -257,20 +275,26 @@ def tune(
     lr: float,
     n_epochs: int,
     seed: int,
+    every: int | None = None,
+    validation: Sequence[Asked] = (),
     checkpoint: str | Path | None = None,
 ):
     """Tune ``model`` by ``method`` to answer yes for liked and no for disliked films, in place.
 
     The mean log-odds of the first 16 questions is taken off before the loss, so that training need
-    not begin by unlearning a habit of saying yes.
+    not begin by unlearning a habit of saying yes. Given ``validation`` users, the epoch with the
+    least `pair_loss` on them is put back at the end.
 
     Returns:
-        The history of `training.train`.
+        The history of `training.train`, and the tuned parameters after the last epoch (with
+        ``validation`` only).
     """
     torch.manual_seed(seed)
     n_steps = n_epochs * -(-len(examples) // BATCH)
     offset, steps = float(score(model, examples[:8]).mean()), iter(range(1, n_steps + 1))
     prepare(model, method, n_steps)
+    if model.half:
+        keep_half(model)
     target = torch.tensor([1.0, 0.0], device=model.body.device)
 
     def batches(epoch: int) -> list[list[Asked]]:
@@ -284,9 +308,16 @@ def tune(
         value = functional.binary_cross_entropy_with_logits(logits, target.expand_as(logits))
         return value + 0.5 * orthogonality(model.body) if method == "adalora" else value
 
-    parameters = tuned_parameters(model)
+    parameters, last = tuned_parameters(model), {}
+
+    def validate() -> float:
+        last.update({name: p.detach().clone() for name, p in parameters.items()})
+        return -pair_loss(score(model, validation))
+
     how = {"n_epochs": n_epochs, "lr": lr, "lr_decay": True, "clip": 1.0, "name": method}
-    return training.train(parameters, batches, loss, checkpoint=checkpoint, **how)
+    if validation:
+        how |= {"validate": validate, "every": every}
+    return training.train(parameters, batches, loss, checkpoint=checkpoint, **how), last
 
 
 def auc(scores: np.ndarray) -> float:
@@ -301,8 +332,8 @@ def wins(scores: np.ndarray) -> np.ndarray:
 
 # ---- runs ------------------------------------------------------------------------------------
 class Run(NamedTuple):
-    """``group`` "tune": a rate tried; "curve": a point of a curve, tested; "base": nothing
-    tuned."""
+    """``group`` "tune": a rate tried; "curve": LoRA with a number of shots, tested; "kin": a method
+    beside the others; "base": nothing tuned."""
 
     group: str
     method: str
@@ -316,8 +347,16 @@ class Run(NamedTuple):
         return f"{self.group}/{self.method}/{self.n}/{last}"
 
     @property
+    def looks(self) -> bool:
+        """Whether the validation users say which epoch is kept."""
+        return self.group in ("tune", "curve") and self.n in EVERY
+
+    @property
     def settings(self) -> dict[str, Any]:
-        return {"lr": self.lr, "n_epochs": EPOCHS.get(self.n, 0)}
+        if self.looks:
+            return {"lr": self.lr, "n_epochs": EPOCHS[self.n], "every": EVERY[self.n]}
+        n_epochs = KIN_EPOCHS if self.group == "kin" else EPOCHS.get(self.n, 0)
+        return {"lr": self.lr, "n_epochs": n_epochs}
 
 
 def runs(stored: dict[str, Any]) -> Iterator[Run]:
@@ -326,22 +365,28 @@ def runs(stored: dict[str, Any]) -> Iterator[Run]:
     for lr in RATES["lora"]:
         yield Run("tune", "lora", TUNED_AT, 0, lr)
     if lr := best_rate(stored, "lora"):
-        for seed in SEEDS:
-            for n in EPOCHS:
-                if n < max(EPOCHS) or seed in SLOW_SEEDS:
-                    yield Run("curve", "lora", n, seed, lr)
+        for seed in SLOW_SEEDS:
+            yield Run("curve", "lora", TUNED_AT, seed, lr)
+    for seed in SEEDS:
+        for n in set(EPOCHS) - set(EVERY):
+            yield Run("curve", "lora", n, seed, RATES["lora"][0])
     for seed in KIN_SEEDS:
-        for method in RATES:
-            if method != "lora":
-                yield Run("curve", method, KIN_AT, seed, RATES[method][0])
+        for method in set(RATES) - {"lora"}:  # whose run is a point of the curve
+            yield Run("kin", method, KIN_AT, seed, RATES[method][0])
+
+
+def seeds_of(n: int) -> tuple[int, ...]:
+    """The draws of n shots that were run."""
+    return SLOW_SEEDS if n == TUNED_AT else SEEDS
 
 
 def best_rate(stored: dict[str, Any], method: str) -> float | None:
-    """The tried rate with the least loss on the validation users; None if not all are stored."""
+    """The tried rate whose best epoch has the least loss on the validation users; None if not all
+    are stored."""
     tried = {lr: stored.get(Run("tune", method, TUNED_AT, 0, lr).key) for lr in RATES[method]}
     if None in tried.values():
         return None
-    return min(tried, key=lambda lr: tried[lr]["validation"])
+    return min(tried, key=lambda lr: min(tried[lr]["validation"]))
 
 
 def pair_loss(scores: np.ndarray) -> float:
@@ -349,39 +394,81 @@ def pair_loss(scores: np.ndarray) -> float:
     return float(np.logaddexp(0, scores[:, 1] - scores[:, 0]).mean())
 
 
+def rank_lists(model: Ranker, group: str, n_users: int) -> list[list[float]]:
+    """Log-odds of yes for the twenty candidates of section 4's users, in its prompt, in float32:
+    the corrections of ``model``, merged into a fresh one."""
+    fresh = CausalLM()
+    lora.add_lora(fresh.model, **LORA)
+    lora.lora_parameters(fresh.model).load_state_dict(lora.lora_parameters(model.body).state_dict())
+    lora.merge(fresh.model)
+    return zero_shot.in_order(fresh, TEMPLATES["yes_no"])(group, slice(0, n_users))
+
+
 def one_run(run: Run) -> dict[str, Any]:
+    """Losses; scores of the test users, after the epoch that was best on the validation users and
+    after the last; of LoRA, the lists of section 4's users."""
     task, model = make_task(), Ranker(CausalLM())
-    result: dict[str, Any] = {}
-    if run.group != "base":
-        start = time.process_time()
-        history = tune(model, run.method, shots(run.n, run.seed), seed=run.seed, **run.settings)
-        result["train_seconds"] = round(time.process_time() - start, 1)
-        result["loss"] = history["loss"].round(4).tolist()
+    if run.group == "base":
+        return {"scores": score(model, task.test).round(3).tolist()}
+    examples, start = shots(run.n, run.seed), time.process_time()
+    validation = task.validation if run.looks else ()
+    history, last = tune(
+        model, run.method, examples, seed=run.seed, validation=validation, **run.settings
+    )
+    result: dict[str, Any] = {"train_seconds": round(time.process_time() - start, 1)}
+    result["loss"] = history["loss"].round(4).tolist()
+    result["scores"] = score(model, task.test).round(3).tolist()
     if run.method == "adalora":
         kept = model.ada.peft_config["default"].rank_pattern
         result["ranks"] = {name.partition(".lora_E")[0]: sum(kept[name]) for name in kept}
-    if run.group == "tune":
-        return result | {"validation": round(pair_loss(score(model, task.validation)), 4)}
-    if run.group == "base":
-        result["validation"] = round(pair_loss(score(model, task.validation)), 4)
-    return result | {"scores": score(model, task.test).round(3).tolist()}
+    if not run.looks:
+        return result
+    looked = history.dropna()
+    result["validation"] = (-looked["validation"]).round(4).tolist()
+    result["kept"] = int(looked.loc[looked["validation"].idxmax(), "epoch"])
+    result["lists"] = rank_lists(model, f"seed {run.seed}", N_LISTS)
+    if result["kept"] < run.settings["n_epochs"]:
+        tuned_parameters(model).load_state_dict(last)
+        result["last_scores"] = score(model, task.test).round(3).tolist()
+    result["own_auc"] = round(auc(score(model, examples[:32])), 4)  # after the last epoch
+    return result
+
+
+def perform(run: Run, stored: dict[str, Any]) -> dict[str, Any]:
+    """Do it, and return what is stored. The trial that won is that point of the curve."""
+    trial = run._replace(group="tune")
+    if run.group == "curve" and (run.n, run.seed) == (TUNED_AT, 0) and is_current(trial, stored):
+        return stored[trial.key] | {"cpu_seconds": 0.0}
+    return one_run(run)
 
 
 # ---- the store -------------------------------------------------------------------------------
 PARTS: tuple[Callable | type, ...] = (
-    *(make_task, shots, Ranker, half, score, Bottleneck, prepare, tuned_parameters),
-    *(orthogonality, tune, pair_loss, lora.LoRALinear, lora.add_lora),
+    *(make_task, shots, Ranker, half, keep_half, score, Bottleneck, prepare, tuned_parameters),
+    *(orthogonality, tune, auc, wins, pair_loss, rank_lists, one_run),
+    *(lora.LoRALinear, lora.add_lora, lora.merge, ranking.score, zero_shot.history_of),
 )
 
 
 @cache
 def code_hash() -> str:
-    """Of the questions, the wording, and the functions above."""
+    """Of the questions, the lists, the wording, the training loop and the functions above."""
     task = make_task()
     told = [[(*one[:1], *map(int, one.history), *one[2:]) for one in part] for part in task[:3]]
     told += [repr(TEMPLATES["yes_no"]), item_texts(load_movielens(), ("title",)), BATCH]
-    told += [inspect.getsource(part) for part in PARTS]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()[:16]
+    told += [zero_shot.lists_of(f"seed {seed}").items.tolist() for seed in SEEDS]
+    told += [inspect.getsource(part) for part in (*PARTS, training)]
+    return hashlib.sha256(json.dumps([told, repr((LORA, N_LISTS))]).encode()).hexdigest()[:16]
+
+
+EARLIER = "4bbbdb8f73f89fb0"
+
+
+def code_of(run: Run) -> str:
+    """The runs without validation users were made before matrices were rounded once and attention
+    was computed in plain steps, which moves the last digits. They were not made again; the section
+    repeats one of them with the present code."""
+    return code_hash() if run.looks else EARLIER
 
 
 def load_runs() -> dict[str, Any]:
@@ -391,7 +478,7 @@ def load_runs() -> dict[str, Any]:
 
 def is_current(run: Run, stored: dict[str, Any]) -> bool:
     """Whether the run is stored, with these settings, by this code."""
-    return stored_runs.is_current(run, stored, code_hash())
+    return stored_runs.is_current(run, stored, code_of(run))
 
 
 def main() -> int:
@@ -400,8 +487,8 @@ def main() -> int:
         "curve/lora,base",
         store=STORE,
         wanted=runs,
-        code=lambda run: code_hash(),
-        perform=lambda run, stored: one_run(run),
+        code=code_of,
+        perform=perform,
     )
 
 
