@@ -5,6 +5,7 @@ Used in chapters/5_llm_finetuning/8_from_feedback.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -124,7 +125,13 @@ def read(folder: str | Path) -> pd.DataFrame:
 
     if not _files(folder):
         raise FileNotFoundError(f"{folder} holds no logs of a run.")
-    log = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()  # 0: keep all
+    voice = logging.getLogger("tensorboard")
+    level = voice.level
+    voice.setLevel(logging.ERROR)  # it warns of the steps that it drops, which is what we want
+    try:
+        log = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()  # 0: keep all
+    finally:
+        voice.setLevel(level)
     rows = [
         (n, e.step, e.value, e.wall_time) for n in log.Tags()["scalars"] for e in log.Scalars(n)
     ]

@@ -66,7 +66,7 @@ def test_training_is_not_changed_by_being_watched(tmp_path):
 
 
 @pytest.mark.parametrize("n_batches", [lambda epoch: 3, lambda epoch: epoch + 1])
-def test_a_killed_run_goes_on_at_the_right_step(tmp_path, n_batches):
+def test_a_killed_run_goes_on_at_the_right_step(tmp_path, n_batches, capfd):
     whole, parts, file = tmp_path / "whole", tmp_path / "parts", tmp_path / "run.pt"
     one_run(whole, 4, n_batches=n_batches)
     with pytest.raises(KeyboardInterrupt):  # in the middle of the third epoch
@@ -78,6 +78,7 @@ def test_a_killed_run_goes_on_at_the_right_step(tmp_path, n_batches):
         assert values(parts, name) == values(whole, name), name
         log = tracking.read(parts)
         assert log.loc[log["name"] == name, "step"].is_unique
+    assert "Purging" not in capfd.readouterr().err
 
 
 def test_a_run_that_is_over_writes_nothing(tmp_path):
