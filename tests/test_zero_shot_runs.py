@@ -74,6 +74,16 @@ def test_lists_and_scores_stand_in_one_order(stored) -> None:
         assert runs.gathered(stored, "likelihood")[row].tolist() == stored[key][0]
 
 
+@pytest.mark.parametrize("name", sorted(runs.PROBES))
+def test_a_probe_is_stored_with_its_questions_and_can_be_asked_again(stored, name: str) -> None:
+    questions, saved = runs.probe(name), stored[f"memory {name}/all/0"]
+    assert saved["questions"] == runs.digest(questions), "the questions have changed: run it again"
+    assert len(saved["scores"]) == len(questions) >= 60
+    assert all(len(set(one.options)) == len(one.options) for one in questions)
+    again = runs.answer(runs.language_model(), questions[:2])
+    np.testing.assert_allclose(again, saved["scores"][:2], atol=2e-3)
+
+
 def test_held_out_ratings_were_not_in_the_history() -> None:
     pairs, split = runs.rated()
     assert (split.test.users[pairs[:, 1]] == pairs[:, 0]).all()

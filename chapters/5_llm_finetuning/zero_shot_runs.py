@@ -6,7 +6,7 @@ of them again.
 
 A block of users that is stored already is not asked again, unless the lists, the wordings or the
 scoring have changed since; stop it whenever you like and start it again. All blocks together take
-about ten minutes of one core.
+about a quarter of an hour of one core.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import json
 import os
 import textwrap
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -201,6 +201,85 @@ def rounded(values: np.ndarray) -> list[float]:
     return np.round(values, 4).tolist()
 
 
+# ---- probes: does it know the data set by heart? ----------------------------------------------
+class Question(NamedTuple):
+    """A text, and what may come after it; the first option is the right one."""
+
+    prompt: str
+    options: list[str]
+
+
+def years() -> list[Question]:
+    """The last digit of the year of a film of the nineties."""
+    table, rng = movielens()[0].item_table, np.random.default_rng(57)
+    year, about, found = table["year"].fillna(0).to_numpy(dtype=int), TEMPLATES["likelihood"], []
+    for film in rng.choice(np.flatnonzero((year >= 1990) & (year <= 1998)), 200, replace=False):
+        read = f"Films and the years in which they came out.\n{about.about(movielens()[1][film])}"
+        right = str(year[film] - 1990)
+        others = [digit for digit in "012345678" if digit != right]
+        found.append(Question(f"{read} came out in 199", [right, *others]))
+    return found
+
+
+def made_up() -> list[Question]:
+    """A title, and its first two words with the rest of another title."""
+    long = [title for title in dict.fromkeys(movielens()[1]) if len(title.split()) >= 3]
+    chosen = [long[i] for i in np.random.default_rng(58).choice(len(long), 120, replace=False)]
+    ends = [" ".join(title.split()[2:]) for title in chosen]
+    mixed = [" ".join([*t.split()[:2], e]) for t, e in zip(chosen, [*ends[1:], ends[0]])]
+    about = TEMPLATES["likelihood"].about
+    return [Question("A film:\n-", [about(t), about(m)]) for t, m in zip(chosen, mixed)]
+
+
+def file_rows(shift: int = 1) -> list[Question]:
+    """The title in a row of the film file, after five rows, among those of four other rows.
+    Row numbers start at 1 in the file; another ``shift`` gives them wrong."""
+    table, rng, found = movielens()[0].item_table, np.random.default_rng(59), []
+    raw = (table["title"] + " (" + table["year"].astype(str) + ")").tolist()
+    for row in range(10, 70):
+        others = rng.choice(np.setdiff1d(np.arange(200), range(5, 75)), 4, replace=False)
+        before = "\n".join(f"{i + shift}|{raw[i]}" for i in range(row - 5, row))
+        options = [raw[i] for i in (row, *others)]
+        found.append(Question(f"{before}\n{row + shift}|", options))
+    return found
+
+
+def rating_rows() -> list[Question]:
+    """The stars in a row of the ratings file, after five rows with theirs."""
+    data = movielens()[0]
+    rows = np.random.default_rng(60).permutation(len(data))[:155]
+    text = [f"{data.user_ids[u]}\t{data.item_ids[i]}\t" for u, i in zip(data.users, data.items)]
+    stars = data.ratings.astype(int).astype(str).tolist()
+    shown, found = "\n".join(f"{text[i]}{stars[i]}" for i in rows[:5]), []
+    for i in rows[5:]:
+        options = [stars[i], *(star for star in "12345" if star != stars[i])]
+        found.append(Question(f"{shown}\n{text[i]}", options))
+    return found
+
+
+PROBES: dict[str, Callable[[], list[Question]]] = {
+    "year": years,
+    "real_title": made_up,
+    "file_row": file_rows,
+    "row_misnumbered": lambda: file_rows(shift=801),
+    "rating_row": rating_rows,
+}
+
+
+@cache
+def probe(name: str) -> list[Question]:
+    return PROBES[name]()
+
+
+def answer(model: CausalLM, questions: Sequence[Question]) -> list[list[float]]:
+    """Mean log-probability of a token of each option, question by question."""
+    return [rounded(model.log_likelihood(one.prompt, one.options)) for one in questions]
+
+
+def digest(questions: Sequence[Question]) -> str:
+    return hashlib.sha256(json.dumps(questions).encode()).hexdigest()[:16]
+
+
 # ---- what is asked, and the store -------------------------------------------------------------
 def keys() -> list[str]:
     """experiment/group/block, the tuning of the wording first."""
@@ -210,10 +289,13 @@ def keys() -> list[str]:
     every = [f"seed {seed}/{b}" for b in range(N_BLOCKS) for seed in SEEDS]
     found += [f"likelihood/{place}" for place in every]
     found += [f"yes_no/{place}" for place in every]
-    found += [f"stranger/{place}" for place in first]
-    found += ["listwise/seed 0/0", "listwise/seed 1/0", "matched/seed 0/0"]
-    found += [f"injected {kind}/seed 0/0" for kind in ("likelihood", "yes_no", "listwise")]
-    return [*found, "rated/all/0", "order 1/seed 0/0", "pairwise/seed 0/0"]
+    found += [f"memory {name}/all/0" for name in PROBES]
+    found += [f"{name}/{place}" for name in ("stranger", "matched") for place in first]
+    found += ["listwise/seed 0/0", "listwise/seed 1/0", "order 1/seed 0/0", "order 1/seed 1/0"]
+    kinds = ("likelihood", "yes_no", "listwise")
+    found += [f"injected {kind}/seed {seed}/0" for kind in kinds for seed in (0, 1)]
+    found += [f"pairwise/seed {seed}/{b}" for seed, b in [(0, 0), (0, 1), (1, 0)]]
+    return [*found, "rated/all/0"]
 
 
 @cache
@@ -240,6 +322,9 @@ def perform(key: str, stored: dict[str, Any]) -> Any:
     if experiment == "alone":
         about = [TEMPLATES["likelihood"].about(title) for title in movielens()[1]]
         return rounded(model.log_likelihood(ALONE, about))
+    if experiment.startswith("memory "):
+        questions = probe(experiment.removeprefix("memory "))
+        return {"questions": digest(questions), "scores": answer(model, questions)}
     if experiment == "rated":
         return yes_to_ratings(model, slice(30 * int(number), 30 * int(number) + 30))
     if experiment.startswith("order "):
