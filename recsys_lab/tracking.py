@@ -125,13 +125,8 @@ def read(folder: str | Path) -> pd.DataFrame:
 
     if not _files(folder):
         raise FileNotFoundError(f"{folder} holds no logs of a run.")
-    voice = logging.getLogger("tensorboard")
-    level = voice.level
-    voice.setLevel(logging.ERROR)  # it warns of the steps that it drops, which is what we want
-    try:
-        log = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()  # 0: keep all
-    finally:
-        voice.setLevel(level)
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it warns of steps that it drops
+    log = EventAccumulator(str(folder), size_guidance={"scalars": 0}).Reload()  # 0: keep all
     rows = [
         (n, e.step, e.value, e.wall_time) for n in log.Tags()["scalars"] for e in log.Scalars(n)
     ]
