@@ -466,9 +466,11 @@ EARLIER = "4bbbdb8f73f89fb0"
 
 def code_of(run: Run) -> str:
     """The runs without validation users were made before matrices were rounded once and attention
-    was computed in plain steps, which moves the last digits. They were not made again; the section
-    repeats one of them with the present code."""
-    return code_hash() if run.looks else EARLIER
+    was computed in plain steps, which moves the last digits. While their settings stay they are not
+    made again; the section repeats one of them with the present code."""
+    saved = load_runs().get(run.key, {}) if STORE.exists() else {}
+    earlier = saved.get("code") == EARLIER and saved.get("settings") == run.settings
+    return EARLIER if earlier and not run.looks else code_hash()
 
 
 def load_runs() -> dict[str, Any]:
