@@ -4,7 +4,7 @@ in generation_runs.json beside this file; the section reads them and repeats som
     .venv/bin/python chapters/5_llm_finetuning/generation_runs.py [--minutes 4] [--only free]
 
 A block of users that is stored already is not asked again, unless the prompts or the code have
-changed since; stop it whenever you like and start it again. All blocks together take about fifteen
+changed since; stop it whenever you like and start it again. All blocks together take about twenty
 minutes of one core.
 """
 
