@@ -361,7 +361,7 @@ def runs(stored: dict[str, Any]) -> Iterator[Run]:
         yield Run("tune", "unseen", 0, beta)
     if beta := best_beta(stored):
         for seed in SEEDS:
-            for method in ("unseen", "likelihood", "matched", "disliked"):
+            for method in ("matched", "disliked", "unseen", "likelihood"):
                 yield Run("final", method, seed, 0.0 if method == "likelihood" else beta)
 
 
