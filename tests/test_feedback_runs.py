@@ -73,6 +73,25 @@ def test_the_untuned_scores_are_those_of_section_4(stored):
         np.testing.assert_allclose(ours, wanted, atol=2e-3)
 
 
+def test_what_the_page_says_of_early_stopping_and_of_not_tuning_at_all(stored):
+    epochs = {}
+    for key, run in stored.items():
+        group, method, _ = key.split("/")
+        if group == "final":
+            epochs.setdefault(method, []).append(int(np.argmax(run["validation"])) + 1)
+    first = {method: kept.count(1) for method, kept in epochs.items()}
+    assert first == {"likelihood": 0, "disliked": 3, "unseen": 2, "matched": 1}
+    ends = [stored[f"final/unseen/seed {seed}"]["validation"][-1] for seed in runs.SEEDS]
+    assert sum(-end < np.log(2) for end in ends) == 1
+    assert -max(stored[runs.Run("final", "unseen", 0, 0.8).key]["validation"]) > np.log(2)
+    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder())
+    ids = SimpleNamespace(tokens=lambda text: tokenizer(text).input_ids)
+    values = np.array(stored["base/none/seed 0"]["uniform/tuning"]) / runs.n_tokens(ids, "tuning")
+    untuned = runs.ndcg(values, "tuning").mean()
+    for beta in runs.BETAS:
+        assert stored[runs.Run("tune", "unseen", 0, beta).key]["tuning_ndcg"] < untuned
+
+
 def test_nobody_is_in_two_parts():
     groups = ["tuning", *(f"seed {seed}" for seed in runs.SEEDS)]
     listed = {int(u) for group in groups for u in runs.zero_shot.users_of(group)}
