@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from transformers import AutoTokenizer, BertConfig, BertModel, LlamaConfig, LlamaForCausalLM
 
+from recsys_lab.data.assets import encoder_folder
 from recsys_lab.language import CausalLM, Encoder
 from recsys_lab.language.cache import cache_folder, cached_array
+from recsys_lab.language.causal_lm import smollm2_folder
 
 PROMPT = "I love science fiction. My favourite film is"
 
@@ -86,3 +89,32 @@ def test_cache_survives_half_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     file.write_bytes(file.read_bytes()[:20])  # a run that was cut off
     np.testing.assert_array_equal(cached_array(("a", "b"), compute), expected)
     assert len(calls) == 2
+
+
+def test_another_encoder_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Any model of `transformers`, by its folder: its own width, and vectors of its own."""
+    monkeypatch.setenv("RECSYS_LAB_CACHE", str(tmp_path / "cache"))
+    tokenizer, folder = AutoTokenizer.from_pretrained(encoder_folder()), tmp_path / "other"
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    sizes |= {"intermediate_size": 64, "vocab_size": len(tokenizer)}
+    BertModel(BertConfig(**sizes)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    first = Encoder(folder).encode(["a film"])
+    assert first.shape == (1, 32)
+    assert Encoder().encode(["a film"]).shape == (1, 384), "the cache must tell the two apart"
+    torch.manual_seed(1)  # another model in the same folder is another model
+    BertModel(BertConfig(**sizes)).save_pretrained(folder)
+    assert not np.allclose(Encoder(folder).encode(["a film"]), first, atol=1e-3)
+
+
+def test_another_causal_model_is_a_folder(tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(smollm2_folder())
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}
+    sizes |= {"intermediate_size": 64, "vocab_size": len(tokenizer)}
+    config = LlamaConfig(**sizes)
+    LlamaForCausalLM(config).save_pretrained(tmp_path)
+    tokenizer.save_pretrained(tmp_path)
+    found = CausalLM(tmp_path).log_likelihood(PROMPT, [" Alien", " Heat"])
+    assert np.allclose(found, -np.log(len(tokenizer)), atol=0.5)  # untrained: nearly even
