@@ -858,6 +858,16 @@ MUTANTS = [
         "before training are the best",
     ),
     Mutant(
+        "better than the one before",
+        "task_5",
+        TUNE,
+        """
+        - values[-1] < min(values[:-1], default=np.inf)
+        + values[-1] < min(values[-2:-1], default=np.inf)
+        """,
+        "earlier weights",
+    ),
+    Mutant(
         "the latest of equals",
         "task_5",
         TUNE,
@@ -1016,6 +1026,16 @@ MUTANTS = [
         + [0.05, 0.95]
         """,
         "low, high: the end|middle 90",
+    ),
+    Mutant(
+        "ninety-eight percent",
+        "task_6",
+        DIFFERENCE,
+        """
+        - [0.025, 0.975]
+        + [0.01, 0.99]
+        """,
+        "times as wide",
     ),
     Mutant(
         "together called better",
