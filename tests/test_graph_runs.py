@@ -1,5 +1,6 @@
 """The stored runs of section 6.5, and the pieces that its page builds on."""
 
+import inspect
 import sys
 from fractions import Fraction
 from pathlib import Path
@@ -147,3 +148,17 @@ def test_a_missing_store_names_the_remedy(monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "STORE", tmp_path / "graph_runs.json")
     with pytest.raises(FileNotFoundError, match=r"Make it: python graph_runs\.py"):
         runs.load_runs()
+
+
+def test_no_function_that_makes_a_run_is_left_out_of_the_hash():
+    known = {part.__name__ for parts in runs.PARTS.values() for part in map(inspect.unwrap, parts)}
+    made_here = {
+        name
+        for name, part in vars(runs).items()
+        if getattr(inspect.unwrap(part), "__module__", "") == runs.__name__ and callable(part)
+    }
+    about_the_store = {
+        *("Run", "runs", "best_trial", "perform"),  # these say what is run, not how
+        *("code_hash", "load_runs", "is_current", "main"),
+    }
+    assert made_here - known == about_the_store

@@ -914,6 +914,7 @@ def runs(stored: dict[str, Any]) -> Iterator[Run]:
                 yield Run("graph", name, seed, settings)
                 if name in ("walks true", "PageRank true", "TransE true"):
                     yield Run("graph", name.replace("true", "shuffled"), seed, settings)
+                    yield Run("like", name.replace("true", "none"), seed, settings)
 
 
 def perform(run: Run, stored: dict[str, Any]) -> dict[str, Any]:
@@ -925,7 +926,7 @@ def perform(run: Run, stored: dict[str, Any]) -> dict[str, Any]:
             scores = graph_scores(run.name, run.settings, data, split.train, 0)
             found = ndcg(scores, split.validation.matrix(), split.train.matrix())
             return {"ndcg": round(float(found.mean()), 5)}
-        case "graph":
+        case "graph" | "like":  # like: without facts, at the settings found with them
             split = holdout_per_user(data, 0.25, seed=run.number)
             scores = graph_scores(run.name, run.settings, data, split.train, run.number)
             return {"ndcg": rounded(ndcg(scores, split.test.matrix(), split.train.matrix()))}
@@ -952,23 +953,33 @@ def perform(run: Run, stored: dict[str, Any]) -> dict[str, Any]:
 
 
 PARTS = {
-    "graph": (build_graph, facts_of_films, facts_of_users, series_name),
-    "methods": (adjacency, stepping, page_rank, walk_vectors, transe, graph_scores),
-    "rows": (film_source, film_fact_vectors, freebase, genre_columns, year_columns, user_columns),
-    "doors": (prepared, row_weights, joint_ease, warm_scores, own_part, choose_warm, warm),
-    "films": (new_films, film_rows, choose_films, films, missing, made_up_picture, joined),
+    "graph": (Graph, build_graph, facts_of_films, facts_of_users, series_name),
+    "methods": (
+        *(adjacency, stepping, page_rank, walk_vectors, transe, minus_distances, graph_scores),
+        *(genre_columns, ndcg, rounded),
+    ),
+    "rows": (film_source, film_fact_vectors, freebase, year_columns, user_columns),
+    "doors": (
+        *(prepared, row_weights, joint_ease, warm_scores, own_part, choose_warm, warm),
+        list_facts,
+    ),
+    "films": (
+        *(NewFilms, new_films, inner_films, judge, row_scores, film_rows, joined, late_parts),
+        *(choose_films, films, missing, made_up_picture),
+    ),
     "users": (NewUsers, choose_users, users),
     "all": (all_scores, choose_all, all_warm),
 }
-READS = {"tune": "graph methods", "graph": "graph methods", "warm": "graph methods rows doors"}
+READS = dict.fromkeys(("tune", "graph", "like"), "graph methods")
+READS["warm"] = "graph methods rows doors"
 READS["all"] = "graph methods rows doors all"
 THE_REST = "graph methods rows doors films users"
 
 
 @cache
 def code_hash(group: str) -> str:
-    """Of the functions above that a group of runs reads."""
-    digest = hashlib.sha256()
+    """Of the functions above that a group of runs reads, and of the settings of other sections."""
+    digest = hashlib.sha256(repr((EASE_L2, IALS_SETTINGS)).encode())
     for part in READS.get(group, THE_REST).split():
         for function in PARTS[part]:
             source = inspect.getsource(inspect.unwrap(function))
