@@ -22,7 +22,6 @@ from nbformat import NotebookNode
 from nbgrader.converters import GenerateAssignment
 from nbgrader.converters.base import NbGraderException
 from nbgrader.coursedir import CourseDirectory
-from nbgrader.utils import setenv
 from traitlets.config import Config, PyFileConfigLoader
 
 from tools.execute import tidy, write_atomically
@@ -80,22 +79,30 @@ def release_into(folder: Path, config: Config) -> None:
     log.addHandler(lines)
     converter = GenerateAssignment(coursedir=CourseDirectory(config=config), config=config, log=log)
     # nbgrader starts `alembic` by name: it must find this environment's.
-    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
+    # (nbgrader.utils.setenv would do, but leaves the process without any PATH.)
+    before = os.environ.get("PATH")
+    os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), before or os.defpath])
     try:
-        with setenv(PATH=path):
-            converter.start()
+        converter.start()
     except NbGraderException as error:
         raise NotebookError(
             f"{config.CourseDirectory.assignment_id}: nbgrader cannot make the lab: "
             + (lines.causes[0] if lines.causes else str(error))
         ) from error
+    finally:
+        del os.environ["PATH"]
+        if before is not None:
+            os.environ["PATH"] = before
 
 
 def generate(lab: str, root: Path = ROOT) -> str:
     """The text of labs/<lab>/<lab>.ipynb."""
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        release_into(folder, course(folder, lab, root))
+        config = course(folder, lab, root)
+        config.GenerateAssignment.no_database = True  # a gradebook takes longer than the lab
+        config.SaveCells.enabled = False
+        release_into(folder, config)
         nb = read(folder / RELEASE / lab / f"{lab}.ipynb")
     own = nb.metadata.get("recsys_lab", {})
     nb.metadata = NotebookNode(
