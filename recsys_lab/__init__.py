@@ -6,7 +6,7 @@ import sys
 
 import numpy as np
 
-__version__ = "0.6.0"
+__version__ = "1.0.0"
 __all__ = ["__version__", "record", "setup"]
 
 # The models come from the wheels on disk; nothing is ever fetched at run time.

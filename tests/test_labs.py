@@ -8,6 +8,7 @@ itself comes to the same points.
 from __future__ import annotations
 
 import importlib
+import os
 import re
 import shutil
 import sys
@@ -48,7 +49,7 @@ def blanks() -> dict[str, dict[str, str]]:
 
 
 def test_there_are_labs() -> None:
-    assert {"lab_1", "lab_2", "lab_3", "lab_4", "lab_5", "lab_6"} <= set(LABS)
+    assert {"lab_1", "lab_2", "lab_3", "lab_4", "lab_5", "lab_6", "lab_7"} <= set(LABS)
 
 
 @pytest.mark.parametrize("lab", LABS)
@@ -205,10 +206,13 @@ def test_a_missing_and_a_left_over_lab_are_named(project: Path) -> None:
 def test_a_broken_source_is_named(project: Path) -> None:
     source = project / "solutions/lab_1/lab_1.ipynb"
     spoil(source, twice)
+    before = dict(os.environ)
     with pytest.raises(NotebookError, match=r"lab_1: nbgrader cannot make the lab: .*task_1_leak"):
         labs.generate("lab_1", project)
     with pytest.raises(NotebookError, match=r"no lab 'lab_9'.*known are lab_1"):
         labs.generate("lab_9", project)
+    labs.generate("lab_1")
+    assert dict(os.environ) == before, "nbgrader takes PATH away, and later tests find no program"
 
 
 # ---- grading, in-process -------------------------------------------------------------------------
