@@ -128,7 +128,7 @@ def test_without_noise_it_learns_and_the_seed_decides(data):
 
     def mean_loss(model: PrivateText) -> float:
         given = dict(model.layer.named_parameters())
-        return float(model.loss(given, model.encode(rows), rows).mean())
+        return float(model.loss(given, model.encode(rows), rows).mean().detach())
 
     start = PrivateText(VECTORS, steps=0).fit(data)
     learnt = PrivateText(VECTORS, **free).fit(data)
@@ -144,7 +144,20 @@ def test_noise_adds_what_it_says(data):
     quiet = PrivateText(VECTORS, **how).fit(data).layer.weight
     loud = PrivateText(VECTORS, **how, noise=2.0).fit(data).layer.weight
     expected = 2.0 * 0.2 * 3.0 / 40
-    assert float((loud - quiet).std()) == pytest.approx(expected, rel=0.1)
+    assert float((loud - quiet).detach().std()) == pytest.approx(expected, rel=0.1)
+
+
+def test_people_enter_a_step_by_coins_and_the_mean_step_is_that_of_all(data):
+    """Poisson sampling: another batch for each seed, divided by the number expected in it."""
+    how = {"cap": 99, "clip": math.inf, "steps": 1, "lr": 1.0}  # nothing else is drawn
+    whole = PrivateText(VECTORS, **how, rate=1.0).fit(data).layer.weight.detach()
+    steps = [
+        PrivateText(VECTORS, **how, rate=0.5, seed=seed).fit(data).layer.weight.detach()
+        for seed in range(150)
+    ]
+    assert not torch.allclose(steps[0], steps[1], atol=1e-4)
+    away = (torch.stack(steps).mean(0) - whole).norm() / whole.norm()
+    assert away < 0.3 < (steps[0] - whole).norm() / whole.norm()
 
 
 def test_histories_of_strangers_can_be_scored(data):

@@ -46,6 +46,20 @@ def test_the_best_setting_is_the_one_used(stored):
     assert runs.chosen_for("central", {}) is None
 
 
+def test_no_server_step_was_chosen_at_the_edge_of_those_tried(stored):
+    """But for the largest noise, of which the page says so."""
+    found = {what: runs.chosen_for(what, stored)["server_lr"] for what in runs.WAYS}
+    rates = {what: runs.SERVER_LR[what] for what in found}
+    for level in runs.NOISE:
+        found[level] = runs.chosen_for(f"noise {level}", stored)["server_lr"]
+        rates[level] = runs.NOISE_SERVER_LR
+    edge = {what for what, rate in found.items() if rate in (min(rates[what]), max(rates[what]))}
+    assert edge == {1.0}
+    ridge = runs.chosen_for("central", stored)
+    assert ridge["l2"] not in (min(runs.CENTRAL["l2"]), max(runs.CENTRAL["l2"]))
+    assert ridge["n_epochs"] < runs.CENTRAL["n_epochs"]
+
+
 def test_results_are_complete_and_plausible(stored):
     for key, run in stored.items():
         if not key.startswith("test/"):

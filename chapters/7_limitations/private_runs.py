@@ -41,10 +41,10 @@ EASE_L2 = 450.0  # chosen in section 1.2 on validation data
 EPSILONS = ("0.5", "1", "3", "10", "inf")
 N_VECTORS, RATE, STEPS, CLIP = 32, 0.25, 40, 0.1
 SHARES = [0.33, 0.67]  # of epsilon that the counts take
-RATES = [5.0, 10.0, 20.0, 40.0]  # learning rates
+RATES = [5.0, 10.0, 20.0, 40.0, 80.0]  # learning rates
 FREE = [(lr, steps) for lr in (5.0, 10.0, 20.0) for steps in (160, 640)]  # with no noise, no clip
 CAP = 10
-CAPS = [1, 2, 5, 10, 20, 50]  # of popularity alone
+CAPS = [1, 2, 5, 10, 20, 50, 100, 200]  # of popularity alone
 FRACTIONS = ("0.25", "0.5")
 
 REPEATS = (1, 4, 16)

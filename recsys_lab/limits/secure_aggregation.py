@@ -1,12 +1,13 @@
 """Secure aggregation: the server learns the sum of the devices' updates, and no update.
 
 Numbers become whole numbers modulo 2^32. Each pair of devices agrees on a mask, which one adds and
-the other subtracts, so that all masks cancel in the sum. Each device adds a mask of its own as
-well. Both kinds of secret are shared out in pieces (Shamir 1979), so that the sum survives devices
-that drop out: the others give back a lost device's pair secret, *or* a living device's own mask,
-never both for one device. A simplified Bonawitz et al. (2017) for an honest server that is curious;
-a toy: the masks come from numpy's generator, which is not made for cryptography, the prime is
-small, and shares travel unencrypted and unsigned. Derived in chapters/7_limitations/4_private.
+the other subtracts, so that all cancel in the sum. Each device adds a mask of its own as well.
+Both kinds of secret are shared out in pieces (Shamir 1979): for a device that drops out the others
+give back its pair secret, for the rest their own masks, never both for one device. Secrets serve
+one round: masks used twice cancel in the difference. A simplified Bonawitz et al. (2017) for a
+server that is curious but follows the rules, and has fewer friends than the threshold; a toy: the
+generator is not made for cryptography, the prime is small, and shares travel unencrypted and
+unsigned. Derived in chapters/7_limitations/4_private.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ BASE = 3
 
 
 class Device(NamedTuple):
-    """What a device keeps to itself: ``pair``, from which it agrees on masks with each other
-    device, and ``own``, the seed of its own mask."""
+    """What a device keeps to itself: ``pair``, for the masks with others; ``own``, its own seed."""
 
     pair: int
     own: int
@@ -47,10 +47,8 @@ def encode(values: np.ndarray, bits: int = 20, n_devices: int = 1) -> np.ndarray
     if not np.isfinite(whole).all():
         raise ValueError("an update holds nan or infinite numbers: look at the learning rate.")
     if np.abs(whole).max(initial=0) * n_devices >= 2**31:
-        raise ValueError(
-            f"the sum over {n_devices} devices could wrap around at {bits} bits after the point: "
-            "clip the updates, or use fewer bits."
-        )
+        what = f"the sum over {n_devices} devices could wrap around at {bits} bits after the point"
+        raise ValueError(f"{what}: clip the updates, or use fewer bits.")
     return whole.astype(np.int64).astype(np.uint32)
 
 
@@ -65,11 +63,7 @@ def expand(seed: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def pair_mask(pair: int, i: int, publics: Mapping[int, int], shape: tuple[int, ...]) -> np.ndarray:
-    """All pair masks of device ``i``, added for later devices and subtracted for earlier ones.
-
-    Whoever knows ``pair``, the secret of ``i``, can compute it: the device, and later the server if
-    the device drops out and the others give back their shares.
-    """
+    """All masks of device ``i`` with others, from its secret: added for later ones, else less."""
     total = np.zeros(shape, dtype=np.uint32)
     for j, public in publics.items():
         if j != i:
@@ -99,20 +93,17 @@ def unmask(
     """The sum of what the survivors encoded, modulo 2^32.
 
     Args:
-        uploads: by device, from those who answered.
-        own: the own-mask seed of each survivor, rebuilt from shares.
-        pairs: the pair secret of each device that dropped out, rebuilt from shares.
-        publics: the public keys of all devices of the round.
+        uploads, own: of each survivor, its upload and its own seed, rebuilt from shares.
+        pairs, publics: the pair secrets of the lost, rebuilt too; the public keys of all.
 
     Raises:
         ValueError: a device for which both secrets, or neither, or the wrong one was given.
     """
     alive, gone = set(uploads), set(publics) - set(uploads)
     if set(own) != alive or set(pairs) != gone:
-        raise ValueError(
-            f"own seeds of {sorted(own)} and pair secrets of {sorted(pairs)} were given; needed "
-            f"are own seeds of the survivors {sorted(alive)} and pair secrets of {sorted(gone)}."
-        )
+        needed = f"own seeds of the survivors {sorted(alive)} and pair secrets of {sorted(gone)}"
+        given = f"own seeds of {sorted(own)} and pair secrets of {sorted(pairs)}"
+        raise ValueError(f"{given} were given; needed are {needed}.")
     total = np.zeros_like(next(iter(uploads.values())))
     for i, upload in uploads.items():
         total = total + upload - expand(own[i], upload.shape)
@@ -125,17 +116,14 @@ def unmask(
 def share(
     secret: int, n: int, threshold: int, rng: np.random.Generator, prime: int = PRIME
 ) -> list[tuple[int, int]]:
-    """Shamir's shares (1, y), ..., (n, y): points of a polynomial of degree threshold - 1 whose
-    value at 0 is the secret, modulo ``prime``. Fewer than ``threshold`` of them say nothing.
+    """Shamir's shares (x, y), x = 1..n: a polynomial, the secret at 0, of degree threshold - 1.
 
     Raises:
         ValueError: a secret or a number of shares outside the field, a threshold outside 1..n.
     """
     if not (0 <= secret < prime and 1 <= threshold <= n < prime):
-        raise ValueError(
-            f"secret and shares must lie below the prime {prime}, the threshold in 1..{n}; "
-            f"got {secret=}, {threshold=}."
-        )
+        wanted = f"secret and shares must lie below the prime {prime}, the threshold in 1..{n}"
+        raise ValueError(f"{wanted}; got {secret=}, {threshold=}.")
     drawn = [int.from_bytes(rng.bytes(40), "big") % prime for _ in range(threshold - 1)]
     powers = list(enumerate([secret, *drawn]))
     return [(x, sum(c * pow(x, k, prime) for k, c in powers) % prime) for x in range(1, n + 1)]
@@ -144,7 +132,7 @@ def share(
 def reconstruct(shares: Sequence[tuple[int, int]], prime: int = PRIME) -> int:
     """The value at 0 of the polynomial through the shares (Lagrange), modulo ``prime``.
 
-    With fewer shares than the threshold it is some number, and nothing says that it is wrong.
+    With fewer shares than the threshold it is some number, which nothing tells from a right one.
 
     Raises:
         ValueError: no share, or two at one place.

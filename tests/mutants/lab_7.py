@@ -239,6 +239,26 @@ MUTANTS = [
         "19 of them are 95 %",
     ),
     Mutant(
+        "the rounded place",
+        "task_1",
+        P95,
+        """
+        - times[np.argmax(share >= 0.95 - 1e-12)]
+        + times[round(0.95 * len(times)) - 1]
+        """,
+        "31 are enough",
+    ),
+    Mutant(
+        "the nearest of two times",
+        "task_1",
+        P95,
+        """
+        - times[np.argmax(share >= 0.95 - 1e-12)]
+        + np.percentile(times, 95, method="nearest")
+        """,
+        "31 are enough",
+    ),
+    Mutant(
         "shares added up",
         "task_1",
         ANY_SLOW,
@@ -626,6 +646,16 @@ MUTANTS = [
         + *(known.mean() + np.array([-1.96, 1.96]) * known.std(ddof=1))
         """,
         "two standard deviations",
+    ),
+    Mutant(
+        "standard errors, nothing drawn",
+        "task_3",
+        SURE,
+        """
+        -     return known.mean(), *np.quantile(drawn.mean(axis=1), [0.025, 0.975])
+        +     return interval(known)
+        """,
+        "one draw has one mean",
     ),
     Mutant(
         "medians drawn",
@@ -1290,6 +1320,16 @@ MUTANTS = [
         """,
         "p_value changes|expected|the real labels count",
     ),
+    Mutant(
+        "further, not as far",
+        "task_6",
+        P_VALUE,
+        """
+        - >= real - 1e-9
+        + > real + 1e-9
+        """,
+        "all values alike",
+    ),
     # ---- task 7: a varied list, and its price ----
     Mutant(
         "similarities added up",
@@ -1462,6 +1502,17 @@ MUTANTS = [
         +     return int(np.argmax(np.where(shown, ts, -1)))
         """,
         "none of the ts",
+    ),
+    Mutant(
+        "stopped at the first that is not shown",
+        "task_7",
+        BOLDEST,
+        """
+        -     return max(np.asarray(ts)[shown], default=0)
+        +     order = np.argsort(ts)
+        +     return max(np.asarray(ts)[order][np.minimum.accumulate(shown[order])], default=0)
+        """,
+        "whether or not a smaller one",
     ),
     # ---- task 8: the audit ----
     Mutant(
@@ -1682,7 +1733,7 @@ MUTANTS = [
         -     return {"amber": "none"} | found
         +     return {"amber": "none"} | found | {"opal": "none"}
         """,
-        "you say none, but its leak",
+        "you say none, but one of its four lines",
     ),
     Mutant(
         "the honest one accused",
