@@ -1,4 +1,4 @@
-"""Every script of stored runs: its command line stops, goes on, and says how to make its store."""
+"""Every script of stored runs: its store is of this code; its command line stops, and goes on."""
 
 import importlib
 import json
@@ -21,7 +21,7 @@ def load(script: Path):
 
 
 def test_there_are_scripts():
-    assert len(SCRIPTS) >= 17 and len(WITH_MAIN) >= 16
+    assert len(SCRIPTS) >= 23 and len(WITH_MAIN) >= 22
 
 
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
@@ -30,6 +30,16 @@ def test_a_missing_store_names_the_remedy(script, monkeypatch, tmp_path):
     monkeypatch.setattr(runs, "STORE", tmp_path / f"{script.stem}.json")
     with pytest.raises(FileNotFoundError, match=rf"Make it: python {script.stem}\.py"):
         runs.load_runs()
+
+
+@pytest.mark.parametrize("script", WITH_MAIN, ids=lambda path: path.stem)
+def test_every_run_is_stored_with_its_settings_by_this_code(script):
+    runs = load(script)
+    stored = runs.load_runs()
+    wanted = list(runs.runs(stored))
+    old = [run.key for run in wanted if not runs.is_current(run, stored)]
+    assert not old, f"{script.stem}.json is older than the code: run {script}: {old[:5]}"
+    assert {run.key for run in wanted} == set(stored)
 
 
 @pytest.mark.parametrize("script", WITH_MAIN, ids=lambda path: path.stem)

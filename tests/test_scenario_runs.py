@@ -24,13 +24,6 @@ def exam() -> runs.Exam:
     return runs.halves(0)["test"]
 
 
-def test_every_run_is_stored_with_its_settings_by_this_code(stored):
-    wanted = list(runs.runs(stored))
-    old = [run.key for run in wanted if not runs.is_current(run, stored)]
-    assert not old, f"{runs.STORE.name} is older than the code: run {runs.__file__}: {old}"
-    assert {run.key for run in wanted} == set(stored)
-
-
 def test_the_grades_are_one_a_user_of_the_scenario(stored):
     for draw in runs.DRAWS:
         n = {name: len(users) for name, users in stored[f"linear/all/{draw}"]["users"].items()}

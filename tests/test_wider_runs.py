@@ -16,13 +16,6 @@ def stored() -> dict:
     return runs.load_runs()
 
 
-def test_every_run_is_stored_with_its_settings_by_this_code(stored):
-    wanted = list(runs.runs(stored))
-    old = [run.key for run in wanted if not runs.is_current(run, stored)]
-    assert not old, f"{runs.STORE.name} is older than the code: run {runs.__file__}: {old}"
-    assert {run.key for run in wanted} == set(stored)
-
-
 def curves(stored, *, wrong: bool):
     for key, run in stored.items():
         if key.startswith("curve/") and ("mean of means" in key) == wrong:
