@@ -300,7 +300,7 @@ def claims_page(book: Book) -> str:
         "| Verdict | Claims |",
         "|---|--:|",
         *rows,
-        f"| to come | {n['claims'] - n['judged']} |",
+        *([f"| to come | {n['claims'] - n['judged']} |"] if n["judged"] < n["claims"] else []),
         f"| **all** | **{n['claims']}** |",
         "",
         f"Judged: {n['judged']} of {n['claims']} ({_percent(n['judged'], n['claims'])}). "
